@@ -1,0 +1,138 @@
+/**
+ * What happened, as numbers.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { constant } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as MetricBoundaries from "effect/MetricBoundaries"
+
+/**
+ * The measures that the repository and the engine take. None can fail. A service of one's own is one object.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class IdempotencyMetrics extends Context.Tag("effect-idempotency/IdempotencyMetrics")<
+  IdempotencyMetrics,
+  {
+    /** `get` found a record. */
+    readonly recordHit: (operation: string) => Effect.Effect<void>
+    /** `get` found none. */
+    readonly recordMiss: (operation: string) => Effect.Effect<void>
+    /** A record or another owner was in the way of a save or a completion. */
+    readonly recordCollision: (operation: string) => Effect.Effect<void>
+    /** The store failed; `errorType` is the reason of `IdempotencyStorageError`. */
+    readonly recordError: (operation: string, errorType: string) => Effect.Effect<void>
+    /** One call of the store, whether it succeeded or not. */
+    readonly recordLatency: (operation: string, method: string, duration: Duration.Duration) => Effect.Effect<void>
+    /** `getMany` found so many records. */
+    readonly recordBulkHit: (operation: string, count: number) => Effect.Effect<void>
+    /** `getMany` did not find so many. */
+    readonly recordBulkMiss: (operation: string, count: number) => Effect.Effect<void>
+    /** A protected effect was run. */
+    readonly recordExecution: (operation: string) => Effect.Effect<void>
+    /** A recorded result was given instead of a run. */
+    readonly recordReplay: (operation: string) => Effect.Effect<void>
+    /** A caller waited so long for another owner. */
+    readonly recordWait: (operation: string, duration: Duration.Duration) => Effect.Effect<void>
+    /** A key was claimed that had an owner before (`attempt` above 1). */
+    readonly recordTakeover: (operation: string) => Effect.Effect<void>
+    /** An effect ran without the store's protection, or its result was given before it was recorded. */
+    readonly recordDegraded: (operation: string) => Effect.Effect<void>
+    /** An owner found that it no longer holds its key. */
+    readonly recordLeaseLost: (operation: string) => Effect.Effect<void>
+    /** A caller came with another fingerprint. */
+    readonly recordMismatch: (operation: string) => Effect.Effect<void>
+    /** So many more (or fewer) protected effects are running. */
+    readonly recordInFlight: (operation: string, change: number) => Effect.Effect<void>
+  }
+>() {
+  /**
+   * Effect `Metric`s named `idempotency_*`, tagged by operation, never by key. Latency and waits are histograms in
+   * milliseconds.
+   */
+  static readonly layer: Layer.Layer<IdempotencyMetrics> = Layer.sync(IdempotencyMetrics, () => makeMetrics())
+
+  /** Measures nothing. */
+  static readonly layerNoop: Layer.Layer<IdempotencyMetrics> = Layer.sync(IdempotencyMetrics, () => {
+    const nothing = constant(Effect.void)
+    return {
+      recordHit: nothing,
+      recordMiss: nothing,
+      recordCollision: nothing,
+      recordError: nothing,
+      recordLatency: nothing,
+      recordBulkHit: nothing,
+      recordBulkMiss: nothing,
+      recordExecution: nothing,
+      recordReplay: nothing,
+      recordWait: nothing,
+      recordTakeover: nothing,
+      recordDegraded: nothing,
+      recordLeaseLost: nothing,
+      recordMismatch: nothing,
+      recordInFlight: nothing
+    }
+  })
+}
+
+const counter = (name: string, description: string) =>
+  Metric.counter(`idempotency_${name}`, { description, incremental: true })
+
+const milliseconds = (name: string, description: string) =>
+  Metric.histogram(
+    `idempotency_${name}`,
+    MetricBoundaries.exponential({ start: 0.25, factor: 2, count: 18 }),
+    description
+  )
+
+/** The metric with its tags, made once for each combination of them. */
+const taggedOnce = <Type, In, Out>(metric: Metric.Metric<Type, In, Out>) => {
+  const made = new Map<string, Metric.Metric<Type, In, Out>>()
+  return (operation: string, tag?: string, value = ""): Metric.Metric<Type, In, Out> => {
+    const key = `${operation}:${value}`
+    const known = made.get(key)
+    if (known !== undefined) return known
+    const byOperation = Metric.tagged(metric, "operation", operation)
+    const tagged = tag === undefined ? byOperation : Metric.tagged(byOperation, tag, value)
+    made.set(key, tagged)
+    return tagged
+  }
+}
+
+const count = (name: string, description: string) => {
+  const tagged = taggedOnce(counter(name, description))
+  return (operation: string): Effect.Effect<void> => Metric.increment(tagged(operation))
+}
+
+const makeMetrics = (): Context.Tag.Service<IdempotencyMetrics> => {
+  const hits = taggedOnce(counter("hits", "records found"))
+  const misses = taggedOnce(counter("misses", "records not found"))
+  const errors = taggedOnce(counter("errors", "failures of the store"))
+  const latency = taggedOnce(milliseconds("latency_ms", "time that a call of the store took"))
+  const waits = taggedOnce(milliseconds("wait_ms", "time that callers waited for another owner"))
+  const inFlight = taggedOnce(Metric.gauge("idempotency_in_flight", { description: "protected effects running now" }))
+  return {
+    recordHit: (operation) => Metric.increment(hits(operation)),
+    recordMiss: (operation) => Metric.increment(misses(operation)),
+    recordCollision: count("collisions", "saves and completions that met another owner's record"),
+    recordError: (operation, errorType) => Metric.increment(errors(operation, "error_type", errorType)),
+    recordLatency: (operation, method, duration) =>
+      Metric.update(latency(operation, "method", method), Duration.toMillis(duration)),
+    recordBulkHit: (operation, count) => Metric.incrementBy(hits(operation), count),
+    recordBulkMiss: (operation, count) => Metric.incrementBy(misses(operation), count),
+    recordExecution: count("executions", "protected effects run"),
+    recordReplay: count("replays", "recorded results given instead of a run"),
+    recordWait: (operation, duration) => Metric.update(waits(operation), Duration.toMillis(duration)),
+    recordTakeover: count("takeovers", "claims of a key that had an owner before"),
+    recordDegraded: count("degraded", "results given without the store's protection"),
+    recordLeaseLost: count("leases_lost", "owners that lost their key"),
+    recordMismatch: count("mismatches", "callers with another fingerprint"),
+    recordInFlight: (operation, change) => Metric.incrementBy(inFlight(operation), change)
+  }
+}

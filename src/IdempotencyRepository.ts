@@ -1,0 +1,144 @@
+/**
+ * Storage: the contract that users and the engine see, and the one that a store's author implements.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as HashMap from "effect/HashMap"
+import type * as Option from "effect/Option"
+import type {
+  IdempotencyInFlightError,
+  IdempotencyKeyCollisionError,
+  IdempotencyRecordExpiredError,
+  IdempotencyResultUnavailableError,
+  IdempotencyStorageError,
+  IdempotencyValidationError
+} from "./IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "./IdempotencyIdentifiers.js"
+import type { IdempotencyRecord } from "./IdempotencyRecord.js"
+import type * as Protocol from "./internal/protocol.js"
+import { makeRepository } from "./internal/repository.js"
+import type { Json } from "./Jsonable.js"
+
+/**
+ * Records, operators' tools, and the claims that the engine lives on. Layers come from the stores.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class IdempotencyRepository extends Context.Tag("effect-idempotency/IdempotencyRepository")<
+  IdempotencyRepository,
+  {
+    /**
+     * The settled record of the key. `None` if there is none, if it has expired, or while the key is claimed.
+     * `IdempotencyResultUnavailableError` if what is stored cannot be read.
+     */
+    readonly get: (
+      identifiers: IdempotencyIdentifiers
+    ) => Effect.Effect<Option.Option<IdempotencyRecord>, IdempotencyStorageError | IdempotencyResultUnavailableError>
+    /**
+     * Stores a record where there is none. A record that exists, or a key that is claimed, is a collision; an expired
+     * record is refused.
+     */
+    readonly save: (
+      record: IdempotencyRecord
+    ) => Effect.Effect<void, IdempotencyKeyCollisionError | IdempotencyRecordExpiredError | IdempotencyStorageError>
+    /** Removes a settled record, its attempt included; whether it was there. */
+    readonly delete: (identifiers: IdempotencyIdentifiers) => Effect.Effect<boolean, IdempotencyStorageError>
+    /** {@link get} for many keys, one round trip per node. What has no record is left out. */
+    readonly getMany: (
+      identifiers: Iterable<IdempotencyIdentifiers>
+    ) => Effect.Effect<
+      HashMap.HashMap<IdempotencyIdentifiers, IdempotencyRecord>,
+      IdempotencyStorageError | IdempotencyResultUnavailableError
+    >
+    /**
+     * {@link save} for many records, one round trip per node. If one of them has expired, nothing is written. A
+     * collision names every colliding key, duplicates within the input included; the others stay saved, unless
+     * `rollbackOnError` is set: then all are saved or none. `IdempotencyValidationError`, before anything is written,
+     * if the store cannot keep that for these keys (a cluster whose slots they do not share).
+     */
+    readonly saveMany: (
+      records: Iterable<IdempotencyRecord>,
+      options?: { readonly rollbackOnError?: boolean | undefined }
+    ) => Effect.Effect<
+      void,
+      | IdempotencyKeyCollisionError
+      | IdempotencyRecordExpiredError
+      | IdempotencyValidationError
+      | IdempotencyStorageError
+    >
+    /** {@link delete} for many keys, one round trip per node; how many were there. */
+    readonly deleteMany: (
+      identifiers: Iterable<IdempotencyIdentifiers>
+    ) => Effect.Effect<number, IdempotencyStorageError>
+
+    /** Operators: whatever is stored for a key, claims included. */
+    readonly inspect: (
+      identifiers: IdempotencyIdentifiers
+    ) => Effect.Effect<
+      Option.Option<IdempotencyRepository.State>,
+      IdempotencyStorageError | IdempotencyResultUnavailableError
+    >
+    /**
+     * Operators: lets a key run again; whether there was anything. `IdempotencyInFlightError` while an owner is
+     * running, unless forced: the owner then loses its key and is interrupted at its next renewal.
+     */
+    readonly reset: (
+      identifiers: IdempotencyIdentifiers,
+      options?: { readonly force?: boolean | undefined }
+    ) => Effect.Effect<boolean, IdempotencyInFlightError | IdempotencyStorageError>
+    /**
+     * Operators: records what is known to have happened under a key whose outcome is unknown, or whose owner lapsed;
+     * whether it was such a key. `IdempotencyInFlightError` while an owner is running. `IdempotencyValidationError`
+     * if the result is not JSON.
+     */
+    readonly resolve: (
+      identifiers: IdempotencyIdentifiers,
+      outcome: IdempotencyRepository.Resolution
+    ) => Effect.Effect<boolean, IdempotencyInFlightError | IdempotencyValidationError | IdempotencyStorageError>
+
+    /** For the engine: the driver's verbs, measured. */
+    readonly claims: IdempotencyRepository.Claims
+  }
+>() {
+  /**
+   * The repository over a driver: records, validation and metrics. It measures with the `IdempotencyMetrics` from
+   * beneath if there are, else with Effect `Metric`s.
+   */
+  static readonly make: (
+    driver: IdempotencyRepository.Driver,
+    options?: IdempotencyRepository.Options
+  ) => Effect.Effect<Context.Tag.Service<IdempotencyRepository>> = makeRepository
+}
+
+/**
+ * @since 0.1.0
+ */
+export declare namespace IdempotencyRepository {
+  /** How the operations on records and those of operators behave. */
+  interface Options {
+    /** How long each may take before it fails with a `Timeout`; 1 second by default. */
+    readonly operationTimeout?: Duration.DurationInput | undefined
+  }
+
+  /** What a store's author implements. */
+  type Driver = Protocol.Driver
+
+  /** What is stored for a key. */
+  type State = Protocol.State
+
+  /** The verbs of the driver that the engine uses. */
+  type Claims = Pick<
+    Protocol.Driver,
+    "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "changes"
+  >
+
+  /** What an operator knows to have happened. */
+  type Resolution =
+    | { readonly _tag: "Success"; readonly result: Json | undefined }
+    | { readonly _tag: "Failure"; readonly error: Json }
+    | { readonly _tag: "Unavailable" }
+}

@@ -1,0 +1,88 @@
+/** What goes on after a caller has its answer: ghosts to release, completions to bring home. Bounded in number. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { pipe } from "effect/Function"
+import * as Scope from "effect/Scope"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type { Settings } from "./settings.js"
+import { patiently, type Storage } from "./storage.js"
+
+export interface Background {
+  /** Runs in the background; answers false, and does not run, if too much runs there already. */
+  readonly run: (job: Effect.Effect<void>) => Effect.Effect<boolean>
+  /** Tries until the store answers, or until so many milliseconds have passed. */
+  readonly until: <A>(
+    operation: string,
+    method: string,
+    call: Effect.Effect<A, IdempotencyStorageError>,
+    millis: number
+  ) => Effect.Effect<A, IdempotencyStorageError>
+  /** Frees a key from a claim, or a hold, that may or may not have taken effect. */
+  readonly releaseGhost: (identifiers: IdempotencyIdentifiers, token: string, lease: number) => Effect.Effect<void>
+  readonly size: () => number
+  /** Interrupts what still runs. */
+  readonly close: Effect.Effect<void>
+}
+
+export const makeBackground = (storage: Storage, settings: Settings): Effect.Effect<Background> =>
+  Effect.map(Scope.make(), (scope) => {
+    let running = 0
+
+    const run: Background["run"] = (job) =>
+      Effect.suspend(() => {
+        if (running >= settings.maxBackgroundCompletions) {
+          return Effect.as(
+            Effect.logWarning("idempotency: too much goes on in the background; a lease will lapse"),
+            false
+          )
+        }
+        running++
+        return pipe(
+          job,
+          Effect.catchAllCause((cause) => Effect.logError("idempotency: a background task died", cause)),
+          Effect.ensuring(Effect.sync(() => running--)),
+          Effect.interruptible,
+          Effect.annotateLogs("fiber", "idempotency.background"),
+          Effect.forkIn(scope),
+          Effect.as(true)
+        )
+      })
+
+    const until: Background["until"] = (operation, method, call, millis) =>
+      Effect.flatMap(Clock.currentTimeMillis, (start) =>
+        pipe(
+          storage.once(operation, method, call),
+          Effect.retry({
+            schedule: patiently,
+            while: () => Effect.map(Clock.currentTimeMillis, (now) => now - start < millis)
+          })
+        )
+      )
+
+    const release = (identifiers: IdempotencyIdentifiers, token: string, lease: number) =>
+      until(identifiers.operation, "release", storage.claims.release(identifiers, { token }), lease)
+
+    return {
+      run,
+      until,
+      releaseGhost: (identifiers, token, lease) =>
+        Effect.asVoid(
+          run(
+            pipe(
+              release(identifiers, token, lease),
+              // The claim itself may still be on its way behind this answer: ask once more.
+              Effect.flatMap(({ _tag }) =>
+                _tag === "Released"
+                  ? Effect.void
+                  : Effect.delay(release(identifiers, token, lease), settings.storageTimeout)
+              ),
+              Effect.catchAll((error) => Effect.logDebug("idempotency: a claim was left to lapse", error))
+            )
+          )
+        ),
+      size: () => running,
+      close: Scope.close(scope, Exit.void)
+    }
+  })

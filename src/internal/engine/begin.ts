@@ -1,0 +1,351 @@
+/** How a caller comes to run an effect, to a replay, or to a refusal: the claim, the wait, the single flight. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { pipe } from "effect/Function"
+import {
+  IdempotencyFingerprintMismatchError,
+  IdempotencyInFlightError,
+  IdempotencyOutcomeUnknownError,
+  type IdempotencyStorageError
+} from "../../IdempotencyError.js"
+import type { ClaimReply, Completed } from "../protocol.js"
+import { storedKey } from "../storedKey.js"
+import { resultUnavailable } from "../storedRecord.js"
+import type { Tokens } from "../tokens.js"
+import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
+import { claimRequest, type Dependencies, makeOwnership } from "./ownership.js"
+import { pollDelay } from "./polling.js"
+import { type BeginError, type Begun, type ExecutionRequest, isStrict, type Restore } from "./request.js"
+import { longestTimer } from "./settings.js"
+
+export interface BeginDependencies extends Dependencies {
+  readonly tokens: Tokens
+  /** Once true, nobody claims any more: the engine's scope is closing. */
+  readonly isClosed: () => boolean
+}
+
+type Beginning = Effect.Effect<Begun, BeginError>
+
+const differ = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && a !== b
+
+/** Until when a caller waits for others, and whether it has. */
+interface Patience {
+  readonly giveUpAt: number
+  hasWaited: boolean
+}
+
+/** A leader's claim over its polls. */
+interface Claiming {
+  readonly flight: Flight
+  readonly patience: Patience
+  token: string
+  polls: number
+  /** Ends at the next change of the key, as far as the store can tell. */
+  changed: Effect.Effect<void> | undefined
+  /** Until when another owner is known to hold the key. */
+  heldUntil: number
+  /** A claim may have taken effect without an answer. */
+  isGhost: boolean
+}
+
+export const makeBegin = (
+  dependencies: BeginDependencies
+): ((request: ExecutionRequest, restore: Restore) => Beginning) => {
+  const { background, flights, metrics, settings, storage, tokens } = dependencies
+
+  const inFlight = (request: ExecutionRequest, remaining: number): Beginning =>
+    Effect.fail(
+      new IdempotencyInFlightError({
+        operation: request.identifiers.operation,
+        idempotencyKey: request.identifiers.idempotencyKey,
+        reason: request.blockedBy,
+        retryAfter: Duration.millis(Math.max(1, Math.ceil(remaining)))
+      })
+    )
+
+  const mismatch = ({ identifiers: { idempotencyKey, operation } }: ExecutionRequest): Beginning =>
+    Effect.zipRight(
+      metrics.recordMismatch(operation),
+      Effect.fail(new IdempotencyFingerprintMismatchError({ operation, idempotencyKey }))
+    )
+
+  const replay = (request: ExecutionRequest, record: Recorded): Beginning =>
+    differ(request.fingerprint, record.fingerprint) ? mismatch(request) : Effect.succeed({ _tag: "Replay", record })
+
+  /** A store that is set up wrongly is an error of the program: never degraded. */
+  const storageFailure = (request: ExecutionRequest, error: IdempotencyStorageError): Beginning | undefined => {
+    if (isStrict(request)) return Effect.fail(error)
+    return error.reason === "Misconfigured" ? Effect.die(error) : undefined
+  }
+
+  /* Following: somebody in this process leads. */
+
+  const follow = (request: ExecutionRequest, restore: Restore, flight: Flight, patience: Patience): Beginning =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const { phase } = flight
+      switch (phase._tag) {
+        case "recorded":
+          return replay(request, phase.record)
+        case "unrecorded":
+          return join(request, restore, patience)
+        case "given":
+          if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
+          if (isStrict(request)) return Effect.fail(phase.reason)
+          return Effect.succeed<Begun>({ _tag: "Shared", outcome: phase.outcome, reason: phase.reason })
+        case "claiming":
+          return Effect.zipRight(
+            restore(flights.left(flight, phase)),
+            Effect.suspend(() => follow(request, restore, flight, patience))
+          )
+        case "running":
+          if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
+          return followLater(request, restore, flight, patience, phase, now, phase.leaseUntil() - now)
+        case "waiting":
+          return followLater(request, restore, flight, patience, phase, now, phase.until() - now)
+      }
+    })
+
+  const followLater = (
+    request: ExecutionRequest,
+    restore: Restore,
+    flight: Flight,
+    patience: Patience,
+    phase: Phase,
+    now: number,
+    remaining: number
+  ): Beginning => {
+    if (request.inFlight === "fail" || now >= patience.giveUpAt) return inFlight(request, remaining)
+    patience.hasWaited = true
+    return pipe(
+      Effect.raceFirst(flights.left(flight, phase), Effect.sleep(patience.giveUpAt - now)),
+      restore,
+      Effect.zipRight(Effect.suspend(() => follow(request, restore, flight, patience)))
+    )
+  }
+
+  /* Leading: one caller of this process asks the store. */
+
+  const claimed = (
+    request: ExecutionRequest,
+    claiming: Claiming,
+    claimedAt: number,
+    { attempt, steps }: Extract<ClaimReply, { readonly _tag: "Claimed" | "AlreadyMine" }>
+  ): Beginning => {
+    const ownership = makeOwnership(dependencies, {
+      request,
+      token: claiming.token,
+      attempt,
+      steps,
+      flight: claiming.flight,
+      claimedAt,
+      unprotected: undefined,
+      isGhost: false
+    })
+    flights.move(claiming.flight, { _tag: "running", leaseUntil: ownership.leaseUntil })
+    const begun = Effect.succeed<Begun>({ _tag: "Own", ownership })
+    return attempt > 1 ? Effect.zipRight(metrics.recordTakeover(request.identifiers.operation), begun) : begun
+  }
+
+  const degraded = (
+    request: ExecutionRequest,
+    claiming: Claiming,
+    now: number,
+    error: IdempotencyStorageError
+  ): Beginning => {
+    const ownership = makeOwnership(dependencies, {
+      request,
+      token: claiming.token,
+      attempt: 0,
+      steps: [],
+      flight: claiming.flight,
+      claimedAt: undefined,
+      unprotected: error,
+      isGhost: claiming.isGhost
+    })
+    flights.move(claiming.flight, { _tag: "running", leaseUntil: () => now + request.lease })
+    return Effect.as(metrics.recordDegraded(request.identifiers.operation), { _tag: "Own", ownership })
+  }
+
+  const unclaimed = (
+    request: ExecutionRequest,
+    restore: Restore,
+    claiming: Claiming,
+    now: number,
+    error: IdempotencyStorageError
+  ): Beginning => {
+    claiming.isGhost ||= error.applied === "unknown"
+    const failure = storageFailure(request, error)
+    if (failure !== undefined) return failure
+    return now < claiming.heldUntil
+      ? wait(request, restore, claiming, now, claiming.heldUntil - now)
+      : degraded(request, claiming, now, error)
+  }
+
+  const replied = (
+    request: ExecutionRequest,
+    restore: Restore,
+    claiming: Claiming,
+    sentAt: number,
+    now: number,
+    reply: ClaimReply
+  ): Beginning => {
+    const { identifiers } = request
+    switch (reply._tag) {
+      case "Claimed":
+      case "AlreadyMine":
+        // An answer that took a whole lease says nothing about now.
+        return now - sentAt >= request.lease
+          ? claim(request, restore, claiming)
+          : claimed(request, claiming, sentAt, reply)
+      case "Refused":
+        claiming.token = tokens.next()
+        return claim(request, restore, claiming)
+      case "InFlight":
+        claiming.heldUntil = now + reply.remaining
+        return request.inFlight === "fail"
+          ? inFlight(request, reply.remaining)
+          : wait(request, restore, claiming, now, reply.remaining)
+      case "Settled":
+        claiming.isGhost = false
+        flights.move(claiming.flight, { _tag: "recorded", record: reply.record })
+        return Effect.succeed<Begun>({ _tag: "Replay", record: reply.record })
+      case "Mismatch":
+        return mismatch(request)
+      case "Unknown": {
+        const { idempotencyKey, operation } = identifiers
+        return Effect.fail(new IdempotencyOutcomeUnknownError({ operation, idempotencyKey, attempt: reply.attempt }))
+      }
+      case "Corrupted":
+        return Effect.fail(resultUnavailable(identifiers, reply.cause))
+    }
+  }
+
+  const claim = (request: ExecutionRequest, restore: Restore, claiming: Claiming): Beginning =>
+    Effect.clockWith((clock) => {
+      if (dependencies.isClosed()) return Effect.interrupt
+      const { identifiers } = request
+      const sentAt = clock.unsafeCurrentTimeMillis()
+      const call = storage.claims.claim(identifiers, claimRequest(request, claiming.token, settings))
+      return Effect.matchEffect(storage.unlessOpen(identifiers.operation, "claim", call), {
+        onFailure: (error) => unclaimed(request, restore, claiming, clock.unsafeCurrentTimeMillis(), error),
+        onSuccess: (reply) => replied(request, restore, claiming, sentAt, clock.unsafeCurrentTimeMillis(), reply)
+      })
+    })
+
+  const wait = (
+    request: ExecutionRequest,
+    restore: Restore,
+    claiming: Claiming,
+    now: number,
+    remaining: number
+  ): Beginning => {
+    const { changed, flight, patience } = claiming
+    if (now >= patience.giveUpAt) return inFlight(request, remaining)
+    patience.hasWaited = true
+    if (flight.phase._tag !== "waiting") flights.move(flight, { _tag: "waiting", until: () => claiming.heldUntil })
+    if (changed === undefined) {
+      return Effect.scoped(
+        Effect.flatMap(storage.claims.changes(request.identifiers), (subscribed) => {
+          claiming.changed = subscribed
+          return wait(request, restore, claiming, now, remaining)
+        })
+      )
+    }
+    return pipe(
+      pollDelay(claiming.polls++),
+      Effect.flatMap((delay) =>
+        restore(Effect.raceFirst(Effect.sleep(Math.min(delay, remaining + 1, patience.giveUpAt - now)), changed))
+      ),
+      Effect.zipRight(Effect.suspend(() => claim(request, restore, claiming)))
+    )
+  }
+
+  const lead = (request: ExecutionRequest, restore: Restore, key: string, patience: Patience): Beginning => {
+    const flight = flights.start(key, request.fingerprint, request.parent)
+    const claiming: Claiming = {
+      flight,
+      patience,
+      token: tokens.next(),
+      polls: 0,
+      changed: undefined,
+      heldUntil: 0,
+      isGhost: false
+    }
+    return Effect.onError(claim(request, restore, claiming), () =>
+      Effect.suspend(() => {
+        flights.move(flight, { _tag: "unrecorded" })
+        return claiming.isGhost
+          ? background.releaseGhost(request.identifiers, claiming.token, request.lease)
+          : Effect.void
+      })
+    )
+  }
+
+  const join = (request: ExecutionRequest, restore: Restore, patience: Patience): Beginning =>
+    Effect.suspend(() => {
+      if (dependencies.isClosed()) return Effect.interrupt
+      const key = storedKey(request.identifiers)
+      const flight = flights.get(key)
+      if (flight === undefined) return lead(request, restore, key, patience)
+      return isWithin(request.parent, flight)
+        ? inFlight(request, request.lease)
+        : follow(request, restore, flight, patience)
+    })
+
+  /* Optimistic: look up, run, and let the first completion win. */
+
+  const own = (request: ExecutionRequest, error: IdempotencyStorageError | undefined): Begun => ({
+    _tag: "Own",
+    ownership: makeOwnership(dependencies, {
+      request,
+      token: tokens.next(),
+      attempt: error === undefined ? 1 : 0,
+      steps: [],
+      flight: undefined,
+      claimedAt: undefined,
+      unprotected: error,
+      isGhost: false
+    })
+  })
+
+  const lookUp = (request: ExecutionRequest): Beginning => {
+    const { identifiers } = request
+    return Effect.matchEffect(storage.unlessOpen(identifiers.operation, "read", storage.claims.read([identifiers])), {
+      onFailure: (error) =>
+        storageFailure(request, error) ?? Effect.as(metrics.recordDegraded(identifiers.operation), own(request, error)),
+      onSuccess: ([state]) => {
+        if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
+        return state?._tag === "Completed"
+          ? replay(request, asRecorded(state))
+          : Effect.succeed(own(request, undefined))
+      }
+    })
+  }
+
+  const joinMeasured = (request: ExecutionRequest, restore: Restore, since: number): Beginning => {
+    const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
+    const patience: Patience = { giveUpAt, hasWaited: false }
+    const measure = Effect.suspend(() =>
+      patience.hasWaited
+        ? Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            metrics.recordWait(request.identifiers.operation, Duration.millis(now - since))
+          )
+        : Effect.void
+    )
+    return Effect.onExit(join(request, restore, patience), () => measure)
+  }
+
+  return (request, restore) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (dependencies.isClosed()) return Effect.interrupt
+      return request.strategy === "optimistic" ? lookUp(request) : joinMeasured(request, restore, now)
+    })
+}
+
+const asRecorded = ({ createdAt, expiresAt, fingerprint, outcome }: Completed): Recorded => ({
+  createdAt,
+  expiresAt,
+  fingerprint,
+  outcome
+})

@@ -1,0 +1,106 @@
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { pipe } from "effect/Function"
+import type * as Scope from "effect/Scope"
+import { IdempotencyDomainService } from "../../IdempotencyDomainService.js"
+import { IdempotencyMetrics } from "../../IdempotencyMetrics.js"
+import { IdempotencyRepository } from "../../IdempotencyRepository.js"
+import { type Codecs, makeCodecs } from "../codecs.js"
+import { makeTokens } from "../tokens.js"
+import { makeBackground } from "./background.js"
+import { makeBegin } from "./begin.js"
+import { makeFlights } from "./flights.js"
+import { makeLeases } from "./leases.js"
+import type { Dependencies } from "./ownership.js"
+import type { BeginError, Begun, ExecutionRequest, Restore } from "./request.js"
+import type { Settings } from "./settings.js"
+import { makeStorage } from "./storage.js"
+
+/** What lives as long as the `Idempotency` layer. */
+export interface Engine {
+  readonly settings: Settings
+  readonly metrics: Context.Tag.Service<IdempotencyMetrics>
+  readonly domain: Context.Tag.Service<IdempotencyDomainService>
+  readonly codecs: Codecs
+  /** Where interruption is off; `restore` is for its waits. */
+  readonly begin: (request: ExecutionRequest, restore: Restore) => Effect.Effect<Begun, BeginError>
+  /** Whether it is asked for the first time. */
+  readonly isFirst: (what: string) => boolean
+  /** How much is under way, for tests and for shutdown. */
+  readonly underWay: () => {
+    readonly owners: number
+    readonly flights: number
+    readonly leases: number
+    readonly background: number
+  }
+}
+
+/** Waits, by the real clock (a `TestClock` would not move any more), for work to end. */
+const ended = (isUnderWay: () => boolean, millis: number): Effect.Effect<void> =>
+  pipe(
+    Effect.sleep(Math.min(5, millis)),
+    Effect.repeat({ while: isUnderWay }),
+    Effect.timeoutOption(millis),
+    Effect.when(isUnderWay),
+    Effect.withClock(Clock.make()),
+    Effect.asVoid
+  )
+
+export const makeEngine = (
+  settings: Settings
+): Effect.Effect<Engine, never, IdempotencyRepository | IdempotencyDomainService | IdempotencyMetrics | Scope.Scope> =>
+  Effect.gen(function* () {
+    const repository = yield* IdempotencyRepository
+    const domain = yield* IdempotencyDomainService
+    const metrics = yield* IdempotencyMetrics
+    const storage = yield* makeStorage(repository.claims, settings)
+    const leases = yield* makeLeases(storage)
+    const background = yield* makeBackground(storage, settings)
+    const flights = makeFlights()
+    const owners: Dependencies["owners"] = new Set()
+    let isClosed = false
+    const seen = new Set<string>()
+
+    // Added last, so that it runs before the renewals and the probe end.
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function* () {
+        isClosed = true
+        const hasOwners = () => owners.size > 0
+        yield* ended(hasOwners, settings.shutdownGrace)
+        yield* Effect.forEach([...owners], ({ interrupt }) => interrupt, { discard: true })
+        yield* ended(hasOwners, 2 * settings.storageTimeout)
+        yield* ended(() => background.size() > 0, settings.storageTimeout)
+        yield* background.close
+      })
+    )
+
+    return {
+      settings,
+      metrics,
+      domain,
+      codecs: makeCodecs(),
+      begin: makeBegin({
+        storage,
+        flights,
+        leases,
+        background,
+        metrics,
+        settings,
+        owners,
+        tokens: makeTokens(),
+        isClosed: () => isClosed
+      }),
+      isFirst: (what) => {
+        if (seen.has(what)) return false
+        seen.add(what)
+        return true
+      },
+      underWay: () => ({
+        owners: owners.size,
+        flights: flights.size(),
+        leases: leases.size(),
+        background: background.size()
+      })
+    }
+  })

@@ -1,0 +1,81 @@
+/** Single flight: who in this process leads for which key, and how the others learn how it went. */
+import * as Effect from "effect/Effect"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
+import type { Completed, Outcome } from "../protocol.js"
+
+/**
+ * Where the leader is. `claiming` and `waiting` (for another process): nothing is known of the key yet. `running`: it
+ * runs the effect. `given`: the effect has run without being recorded; `isEnd` once that is final. The others are ends.
+ */
+export type Phase =
+  | { readonly _tag: "claiming" }
+  | { readonly _tag: "waiting"; readonly until: () => number }
+  | { readonly _tag: "running"; readonly leaseUntil: () => number }
+  | {
+      readonly _tag: "given"
+      readonly outcome: Outcome
+      readonly reason: IdempotencyStorageError
+      readonly isEnd: boolean
+    }
+  | { readonly _tag: "recorded"; readonly record: Recorded }
+  | { readonly _tag: "unrecorded" }
+
+/** What a recorded outcome is replayed from. */
+export type Recorded = Pick<Completed, "outcome" | "fingerprint" | "createdAt" | "expiresAt">
+
+export interface Flight {
+  readonly key: string
+  readonly fingerprint: string | undefined
+  /** The flight whose effect this one runs within, if any. */
+  readonly parent: Flight | undefined
+  phase: Phase
+  readonly listeners: Set<() => void>
+}
+
+export interface Flights {
+  readonly get: (key: string) => Flight | undefined
+  /** Starts a flight; there must be none for the key. */
+  readonly start: (key: string, fingerprint: string | undefined, parent: Flight | undefined) => Flight
+  /** Moves on to another phase and tells who waits; an end also frees the key. */
+  readonly move: (flight: Flight, phase: Phase) => void
+  /** Ends once the flight has left the phase. Interruptible. */
+  readonly left: (flight: Flight, phase: Phase) => Effect.Effect<void>
+  readonly size: () => number
+}
+
+const isEnd = (phase: Phase): boolean =>
+  phase._tag === "recorded" || phase._tag === "unrecorded" || (phase._tag === "given" && phase.isEnd)
+
+/** Whether the flight is the given one or runs within it. */
+export const isWithin = (inner: Flight | undefined, outer: Flight): boolean => {
+  for (let flight = inner; flight !== undefined; flight = flight.parent) if (flight === outer) return true
+  return false
+}
+
+export const makeFlights = (): Flights => {
+  const flights = new Map<string, Flight>()
+  return {
+    get: (key) => flights.get(key),
+    start: (key, fingerprint, parent) => {
+      const flight: Flight = { key, fingerprint, parent, phase: { _tag: "claiming" }, listeners: new Set() }
+      flights.set(key, flight)
+      return flight
+    },
+    move: (flight, phase) => {
+      if (isEnd(flight.phase)) return
+      flight.phase = phase
+      if (isEnd(phase)) flights.delete(flight.key)
+      const listeners = [...flight.listeners]
+      flight.listeners.clear()
+      for (const tell of listeners) tell()
+    },
+    left: (flight, phase) =>
+      Effect.async((resume) => {
+        if (flight.phase !== phase) return resume(Effect.void)
+        const tell = () => resume(Effect.void)
+        flight.listeners.add(tell)
+        return Effect.sync(() => flight.listeners.delete(tell))
+      }),
+    size: () => flights.size
+  }
+}

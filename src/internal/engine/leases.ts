@@ -1,0 +1,136 @@
+/** The renewal of all leases of an engine, together, by one fiber. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type { ClaimReply, Completed, RenewReply } from "../protocol.js"
+import { longestTimer } from "./settings.js"
+import type { Storage } from "./storage.js"
+
+/** Why an owner must stop: another holds the key, or the store has been away for a whole lease. */
+export type Loss =
+  | { readonly _tag: "Lost"; readonly record: Completed | undefined }
+  | { readonly _tag: "Unreachable"; readonly error: IdempotencyStorageError }
+
+export interface Lease {
+  readonly identifiers: IdempotencyIdentifiers
+  readonly token: string
+  readonly millis: number
+  /** Whether an owner that cannot renew for a whole lease must stop. */
+  readonly stopsWhenUnreachable: boolean
+  /** Asks for the key again with the same token, for an owner that may only have been late. */
+  readonly reclaim: Effect.Effect<ClaimReply, IdempotencyStorageError> | undefined
+  readonly onLoss: (loss: Loss) => Effect.Effect<void>
+  /** When the claim or renewal that the store last confirmed was sent. */
+  confirmedAt: number
+  dueAt: number
+}
+
+export interface Leases {
+  readonly add: (lease: Omit<Lease, "dueAt">) => Lease
+  readonly remove: (lease: Lease) => void
+  readonly size: () => number
+}
+
+export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const leases = new Set<Lease>()
+    const wake = Effect.unsafeMakeLatch(false)
+    let nextTick = Number.POSITIVE_INFINITY
+
+    const confirm = (lease: Lease, sentAt: number): void => {
+      lease.confirmedAt = sentAt
+      lease.dueAt = sentAt + lease.millis / 3
+    }
+
+    const lose = (lease: Lease, loss: Loss): Effect.Effect<void> => {
+      leases.delete(lease)
+      return lease.onLoss(loss)
+    }
+
+    const isMine = (reply: ClaimReply): boolean => reply._tag === "AlreadyMine" || reply._tag === "Claimed"
+
+    const handle = (lease: Lease, reply: RenewReply, sentAt: number): Effect.Effect<void> => {
+      if (!leases.has(lease)) return Effect.void
+      if (reply._tag !== "Lost") return Effect.sync(() => confirm(lease, sentAt))
+      const { record } = reply
+      if (lease.reclaim === undefined || record !== undefined) return lose(lease, { _tag: "Lost", record })
+      return Effect.matchEffect(storage.once(lease.identifiers.operation, "claim", lease.reclaim), {
+        onFailure: (error) => unreachable(lease, error, sentAt),
+        onSuccess: (claimed) =>
+          isMine(claimed)
+            ? Effect.sync(() => confirm(lease, sentAt))
+            : lose(lease, { _tag: "Lost", record: claimed._tag === "Settled" ? claimed.record : undefined })
+      })
+    }
+
+    const unreachable = (lease: Lease, error: IdempotencyStorageError, now: number): Effect.Effect<void> => {
+      if (!leases.has(lease)) return Effect.void
+      lease.dueAt = now + lease.millis / 12
+      return lease.stopsWhenUnreachable && now - lease.confirmedAt >= lease.millis
+        ? lose(lease, { _tag: "Unreachable", error })
+        : Effect.void
+    }
+
+    const renew = (due: ReadonlyArray<Lease>, sentAt: number): Effect.Effect<void> => {
+      const requests = due.map(({ identifiers, millis, token }) => ({
+        identifiers,
+        request: { token, lease: millis }
+      }))
+      const call = storage.once(requests[0]?.identifiers.operation ?? "", "renew", storage.claims.renew(requests))
+      return Effect.matchEffect(call, {
+        onFailure: (error) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            Effect.forEach(due, (lease) => unreachable(lease, error, now), { discard: true })
+          ),
+        onSuccess: (replies) =>
+          Effect.forEach(
+            due,
+            (lease, index) => {
+              const reply = replies[index]
+              return reply === undefined ? Effect.void : handle(lease, reply, sentAt)
+            },
+            { discard: true }
+          )
+      })
+    }
+
+    /** Renews what is due or soon will be, then waits for the next. */
+    const tick = Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const due = [...leases].filter((lease) => lease.dueAt - lease.millis / 12 <= now)
+      if (due.length > 0) yield* renew(due, now)
+      nextTick = [...leases].reduce((earliest, lease) => Math.min(earliest, lease.dueAt), Number.POSITIVE_INFINITY)
+      yield* wake.close
+      if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
+      const later = yield* Clock.currentTimeMillis
+      const delay = Math.min(Math.max(nextTick - later, 1), longestTimer)
+      yield* Effect.raceFirst(Effect.sleep(delay), wake.await)
+    })
+    yield* tick.pipe(
+      Effect.catchAllCause((cause) =>
+        Effect.zipRight(Effect.logError("idempotency: a renewal died", cause), Effect.sleep("100 millis"))
+      ),
+      Effect.forever,
+      Effect.interruptible,
+      Effect.annotateLogs("fiber", "idempotency.renewal"),
+      Effect.forkScoped
+    )
+
+    return {
+      add: (fields) => {
+        const lease: Lease = { ...fields, dueAt: fields.confirmedAt + fields.millis / 3 }
+        leases.add(lease)
+        if (lease.dueAt < nextTick) {
+          nextTick = lease.dueAt
+          wake.unsafeOpen()
+        }
+        return lease
+      },
+      remove: (lease) => {
+        leases.delete(lease)
+      },
+      size: () => leases.size
+    }
+  })

@@ -1,0 +1,81 @@
+/** What the engine is asked, and what it answers: `begin`, then `settle` or `abandon`. */
+import type * as Effect from "effect/Effect"
+import type {
+  IdempotencyFingerprintMismatchError,
+  IdempotencyInFlightError,
+  IdempotencyOutcomeUnknownError,
+  IdempotencyResultUnavailableError,
+  IdempotencyStorageError
+} from "../../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type { Guarantee, Outcome, Step } from "../protocol.js"
+import type { Flight, Recorded } from "./flights.js"
+import type { Loss } from "./leases.js"
+
+/** One protected execution. Durations in milliseconds; validated by who makes it. */
+export interface ExecutionRequest {
+  readonly identifiers: IdempotencyIdentifiers
+  readonly fingerprint: string | undefined
+  readonly timeToLive: number
+  readonly lease: number
+  readonly inFlight: "wait" | "fail"
+  readonly waitTimeout: number
+  readonly guarantee: Guarantee
+  readonly onStorageFailure: "proceed" | "fail"
+  readonly strategy: "claim" | "optimistic"
+  /** The execution that this one is asked for within, if any. */
+  readonly parent: Flight | undefined
+  /** Why a key that is held is reported: after a loss it was taken over from this caller. */
+  readonly blockedBy: "Running" | "TakenOver"
+}
+
+/** Storage trouble is passed on to this caller, never degraded. */
+export const isStrict = (request: Pick<ExecutionRequest, "guarantee" | "onStorageFailure">): boolean =>
+  request.guarantee === "at-most-once" || request.onStorageFailure === "fail"
+
+export type BeginError =
+  | IdempotencyFingerprintMismatchError
+  | IdempotencyInFlightError
+  | IdempotencyOutcomeUnknownError
+  | IdempotencyResultUnavailableError
+  | IdempotencyStorageError
+
+/** Runs an effect with the interruptibility of the caller. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+export type Begun =
+  /** The effect is to be run, and the ownership ended by `settle` or `abandon`. */
+  | { readonly _tag: "Own"; readonly ownership: Ownership }
+  /** It has run: this is what was recorded. */
+  | { readonly _tag: "Replay"; readonly record: Recorded }
+  /** It was run just now, in this process, and could not be recorded. */
+  | { readonly _tag: "Shared"; readonly outcome: Outcome; readonly reason: IdempotencyStorageError }
+
+/** What became of an outcome. */
+export type Settlement =
+  | { readonly _tag: "Recorded"; readonly attempt: number }
+  /** Another owner's outcome was recorded, and is the key's result. */
+  | { readonly _tag: "Replaced"; readonly record: Recorded }
+  /** The caller keeps its own outcome; later ones may not get it. */
+  | { readonly _tag: "Kept" }
+  /** The same, because the store failed. */
+  | { readonly _tag: "Unprotected"; readonly reason: IdempotencyStorageError }
+
+export type SettleError = IdempotencyFingerprintMismatchError | IdempotencyInFlightError | IdempotencyStorageError
+
+/** The right to run the effect of a key, until `settle` or `abandon`: the first call of either counts. */
+export interface Ownership {
+  readonly attempt: number
+  readonly steps: ReadonlyArray<Step>
+  readonly flight: Flight | undefined
+  /** Until when the key is held if nothing renews it. */
+  readonly leaseUntil: () => number
+  /** Records a step; `undefined` where nothing is claimed. */
+  readonly saveStep: ((step: Step) => Effect.Effect<"Saved" | "TooLarge" | "Lost", IdempotencyStorageError>) | undefined
+  /** What stops the effect when the key is lost or the engine shuts down. At once, if that has happened. */
+  readonly onInterrupt: (interrupt: Effect.Effect<void>) => Effect.Effect<void>
+  /** Why the effect was stopped by the engine, if it was. */
+  readonly loss: () => Loss | undefined
+  readonly settle: (outcome: Outcome, restore: Restore) => Effect.Effect<Settlement, SettleError>
+  readonly abandon: (how: "release" | "hold") => Effect.Effect<void>
+}

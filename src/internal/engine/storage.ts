@@ -1,0 +1,172 @@
+/** The repository's claims as the engine calls them: within deadlines, retried, behind a circuit breaker. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { pipe } from "effect/Function"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { IdempotencyStorageError } from "../../IdempotencyError.js"
+import { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
+import type { Settings } from "./settings.js"
+
+export interface Storage {
+  readonly claims: IdempotencyRepository.Claims
+  /** One attempt, within its deadline. For callers that come back by themselves. */
+  readonly once: <A>(
+    operation: string,
+    method: string,
+    call: Effect.Effect<A, IdempotencyStorageError>
+  ) => Effect.Effect<A, IdempotencyStorageError>
+  /**
+   * The call with its retries, within `storageTimeout`. Its failure is `applied: "unknown"` if any attempt's was. To be
+   * called where interruption is off: the deadlines bound it.
+   */
+  readonly within: <A>(
+    operation: string,
+    method: string,
+    call: Effect.Effect<A, IdempotencyStorageError>
+  ) => Effect.Effect<A, IdempotencyStorageError>
+  /** The same, answered at once while the breaker is open. Never for what an owner does. */
+  readonly unlessOpen: Storage["within"]
+}
+
+/** Asking for this key shows that the store answers; nothing is ever written under it. */
+const probe = Either.getOrThrow(
+  IdempotencyIdentifiers.from({ operation: "idempotency.probe", idempotencyKey: "probe" })
+)
+
+const isRetryable = (error: IdempotencyStorageError): boolean => error.reason !== "Misconfigured"
+const saysStoreIsAway = ({ reason }: IdempotencyStorageError): boolean =>
+  reason === "Unavailable" || reason === "Timeout"
+
+const withApplied = (error: IdempotencyStorageError, unknown: boolean): IdempotencyStorageError =>
+  !unknown || error.applied === "unknown"
+    ? error
+    : new IdempotencyStorageError({
+        operation: error.operation,
+        method: error.method,
+        reason: error.reason,
+        applied: "unknown",
+        cause: error.cause
+      })
+
+export const makeStorage = (
+  claims: IdempotencyRepository.Claims,
+  settings: Settings
+): Effect.Effect<Storage, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    let failuresInARow = 0
+    const opened = Effect.unsafeMakeLatch(false)
+    let isOpen = false
+
+    const succeeded = Effect.sync(() => {
+      failuresInARow = 0
+    })
+    const failed = (error: IdempotencyStorageError): Effect.Effect<void> => {
+      if (!saysStoreIsAway(error)) return succeeded
+      failuresInARow++
+      if (isOpen || failuresInARow < settings.breakerThreshold) return Effect.void
+      isOpen = true
+      return Effect.zipRight(
+        opened.open,
+        Effect.logWarning("idempotency: the store does not answer; calls go without it until it does")
+      )
+    }
+
+    const attempt = <A>(operation: string, method: string, call: Effect.Effect<A, IdempotencyStorageError>) =>
+      pipe(
+        Effect.interruptible(call),
+        Effect.timeoutFail({
+          duration: settings.attemptTimeout,
+          onTimeout: () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
+        }),
+        Effect.tapBoth({ onFailure: failed, onSuccess: () => succeeded })
+      )
+
+    const retried = <A>(
+      first: IdempotencyStorageError,
+      again: Effect.Effect<A, IdempotencyStorageError>
+    ): Effect.Effect<A, IdempotencyStorageError> => {
+      if (!isRetryable(first)) return Effect.fail(first)
+      let last = first
+      let unknown = first.applied === "unknown"
+      let isUnderWay = false
+      let isFirst = true
+      const next = Effect.suspend(() => {
+        if (isFirst) {
+          isFirst = false
+          return Effect.fail(first)
+        }
+        isUnderWay = true
+        return Effect.tapError(again, (error) =>
+          Effect.sync(() => {
+            isUnderWay = false
+            last = error
+            unknown ||= error.applied === "unknown"
+          })
+        )
+      })
+      return pipe(
+        Effect.interruptible(Effect.retry(next, { schedule: settings.retry, while: isRetryable })),
+        Effect.timeoutFail({
+          duration: settings.storageTimeout - settings.attemptTimeout,
+          onTimeout: () => last
+        }),
+        Effect.mapError((error) => withApplied(error, unknown || isUnderWay))
+      )
+    }
+
+    const within: Storage["within"] = (operation, method, call) => {
+      const once = attempt(operation, method, call)
+      return Effect.catchAll(once, (error) => retried(error, once))
+    }
+
+    const refusal = (operation: string, method: string) =>
+      new IdempotencyStorageError({
+        operation,
+        method,
+        reason: "Unavailable",
+        applied: "no",
+        cause: new Error("the store has not answered lately; it is asked again in the background")
+      })
+
+    const close = Effect.suspend(() => {
+      isOpen = false
+      failuresInARow = 0
+      return Effect.zipRight(opened.close, Effect.logInfo("idempotency: the store answers again"))
+    })
+    const closeWhenItAnswers = pipe(
+      opened.await,
+      Effect.zipRight(Effect.sleep(settings.breakerProbeInterval)),
+      Effect.zipRight(attempt(probe.operation, "read", claims.read([probe]))),
+      Effect.matchEffect({
+        onFailure: (error) =>
+          saysStoreIsAway(error) ? Effect.logDebug("idempotency: the store still does not answer", error) : close,
+        onSuccess: () => close
+      })
+    )
+    yield* closeWhenItAnswers.pipe(
+      Effect.catchAllCause((cause) =>
+        Effect.zipRight(Effect.logError("idempotency: the breaker's probe died", cause), Effect.sleep("1 second"))
+      ),
+      Effect.forever,
+      Effect.interruptible,
+      Effect.annotateLogs("fiber", "idempotency.breaker"),
+      Effect.forkScoped
+    )
+
+    return {
+      claims,
+      once: attempt,
+      within,
+      unlessOpen: (operation, method, call) =>
+        Effect.suspend(() => (isOpen ? Effect.fail(refusal(operation, method)) : within(operation, method, call)))
+    }
+  })
+
+/** Delays for what goes on in the background until the store answers: from 50 ms, doubling to 1 s, jittered. */
+export const patiently: Schedule.Schedule<unknown> = Schedule.exponential("50 millis").pipe(
+  Schedule.modifyDelay((_, delay) => Duration.min(delay, Duration.seconds(1))),
+  Schedule.jittered
+)

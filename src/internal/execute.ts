@@ -1,0 +1,356 @@
+/** One protected call: plan, begin, run, settle or abandon, and what the caller is told. */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { pipe } from "effect/Function"
+import * as Option from "effect/Option"
+import { Idempotency } from "../Idempotency.js"
+import {
+  IdempotencyInFlightError,
+  IdempotencyOutcomeUnknownError,
+  type IdempotencyStorageError
+} from "../IdempotencyError.js"
+import { IdempotencyKey } from "../IdempotencyKey.js"
+import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
+import { IdempotentExecution } from "../IdempotentExecution.js"
+import { CurrentRun, currentRun } from "./currentRun.js"
+import type { Engine } from "./engine/engine.js"
+import type { Flight, Recorded } from "./engine/flights.js"
+import type { Loss } from "./engine/leases.js"
+import type { BeginError, Begun, ExecutionRequest, Ownership, Restore, Settlement } from "./engine/request.js"
+import { type AnyOptions, type KeyInput, plan } from "./plan.js"
+import type { Outcome } from "./protocol.js"
+import { resultUnavailable } from "./storedRecord.js"
+
+type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
+type AnyOutcome = IdempotencyOutcome<unknown>
+
+/** A call on its way: the same for all of its attempts. */
+interface Call {
+  readonly engine: Engine
+  readonly request: ExecutionRequest
+  readonly options: AnyOptions
+  readonly self: AnyEffect
+  readonly restore: Restore
+}
+
+const executionOf = (
+  operation: string,
+  idempotencyKey: string,
+  scope: string | undefined,
+  attempt: number
+): Context.Tag.Service<IdempotentExecution> => ({
+  operation,
+  idempotencyKey,
+  scope,
+  attempt,
+  childKey: (name) => IdempotencyKey.fromUntrusted("child", operation, scope ?? "", idempotencyKey, name)
+})
+
+const inExecution = (self: AnyEffect, run: Omit<CurrentRun, "stepNames">): AnyEffect =>
+  Effect.mapInputContext(self, (context: Context.Context<unknown>) =>
+    pipe(
+      context,
+      Context.add(IdempotentExecution, run.execution),
+      Context.add(CurrentRun, { ...run, stepNames: new Set<string>() })
+    )
+  )
+
+/* What is recorded. */
+
+/** What types cannot see: an instance without methods loses its class. */
+const warnOfInstance = ({ engine, request, options }: Call, value: unknown): Effect.Effect<void> => {
+  if (options.success !== undefined || typeof value !== "object" || value === null || Array.isArray(value))
+    return Effect.void
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype === Object.prototype || prototype === null) return Effect.void
+  const { operation } = request.identifiers
+  return engine.isFirst(`instance of ${operation}`)
+    ? Effect.logWarning(
+        `idempotency: results of "${operation}" are class instances and are replayed as plain objects: give a success schema`
+      )
+    : Effect.void
+}
+
+const isTooLarge = (encoded: string, maxBytes: number): boolean =>
+  encoded.length > maxBytes || (encoded.length * 3 > maxBytes && Buffer.byteLength(encoded) > maxBytes)
+
+const unavailable: Outcome = { _tag: "Unavailable" }
+
+const notRecorded = ({ request }: Call, why: unknown): Effect.Effect<Outcome> =>
+  Effect.as(
+    Effect.logWarning(
+      `idempotency: a result of "${request.identifiers.operation}" is not recorded; later callers will not get it`,
+      why
+    ),
+    unavailable
+  )
+
+/** The outcome to record: unavailable where the result cannot be encoded or is too large. */
+const encoded = (call: Call, tag: "Success" | "Failure", text: string): Effect.Effect<Outcome> => {
+  const { maxResultBytes } = call.engine.settings
+  return isTooLarge(text, maxResultBytes)
+    ? notRecorded(call, `it is larger than ${maxResultBytes} bytes`)
+    : Effect.succeed({ _tag: tag, encoded: text })
+}
+
+const successOf = (call: Call, value: unknown): Effect.Effect<Outcome, never, unknown> =>
+  pipe(
+    call.engine.codecs.of(call.options.success).encode(value),
+    Effect.matchCauseEffect({
+      onFailure: (cause) => notRecorded(call, Cause.squash(cause)),
+      onSuccess: (text) => encoded(call, "Success", text)
+    }),
+    Effect.zipLeft(warnOfInstance(call, value))
+  )
+
+/** The failure to record, if the `error` schema encodes it. */
+const failureOf = (call: Call, error: unknown): Effect.Effect<Outcome | undefined, never, unknown> =>
+  call.options.error === undefined
+    ? Effect.succeed(undefined)
+    : Effect.matchCauseEffect(call.engine.codecs.of(call.options.error).encode(error), {
+        onFailure: () => Effect.succeed(undefined),
+        onSuccess: (text) => encoded(call, "Failure", text)
+      })
+
+/* What is replayed. */
+
+const decoded = <A>(
+  { engine, options, request, restore }: Call,
+  outcome: Outcome,
+  onSuccess: (value: unknown) => A
+): AnyEffect<A> => {
+  const unavailableBecause = (cause?: unknown) => resultUnavailable(request.identifiers, cause)
+  switch (outcome._tag) {
+    case "Unavailable":
+      return Effect.fail(unavailableBecause())
+    case "Success":
+      return restore(
+        Effect.mapBoth(engine.codecs.of(options.success).decode(outcome.encoded), {
+          onFailure: unavailableBecause,
+          onSuccess
+        })
+      )
+    case "Failure":
+      return options.error === undefined
+        ? Effect.fail(
+            unavailableBecause(new Error("a failure was recorded, and there is no error schema to decode it"))
+          )
+        : restore(
+            Effect.matchEffect(engine.codecs.of(options.error).decode(outcome.encoded), {
+              onFailure: (cause) => Effect.fail(unavailableBecause(cause)),
+              onSuccess: Effect.fail
+            })
+          )
+  }
+}
+
+const replay = (call: Call, record: Recorded): AnyEffect<AnyOutcome> =>
+  Effect.zipRight(
+    call.engine.metrics.recordReplay(call.request.identifiers.operation),
+    decoded(call, record.outcome, (value) =>
+      IdempotencyOutcome.Replayed({
+        value,
+        recordedAt: DateTime.unsafeMake(record.createdAt),
+        expiresAt: DateTime.unsafeMake(record.expiresAt)
+      })
+    )
+  )
+
+/* What a run ends with. */
+
+/** What the caller gets once its own outcome was settled. */
+const settled = (
+  call: Call,
+  { attempt }: Ownership,
+  settlement: Settlement,
+  own: (outcome: (value: unknown) => AnyOutcome) => AnyEffect<AnyOutcome>
+): AnyEffect<AnyOutcome> => {
+  switch (settlement._tag) {
+    case "Replaced":
+      return replay(call, settlement.record)
+    case "Unprotected":
+      return own((value) => IdempotencyOutcome.Unprotected({ value, reason: settlement.reason }))
+    case "Recorded":
+      return own((value) => IdempotencyOutcome.Executed({ value, attempt: settlement.attempt }))
+    case "Kept":
+      return own((value) => IdempotencyOutcome.Executed({ value, attempt }))
+  }
+}
+
+const succeeded = (call: Call, ownership: Ownership, value: unknown): AnyEffect<AnyOutcome> =>
+  pipe(
+    successOf(call, value),
+    Effect.flatMap((outcome) => ownership.settle(outcome, call.restore)),
+    Effect.flatMap((settlement) => settled(call, ownership, settlement, (as) => Effect.succeed(as(value))))
+  )
+
+const failed = (
+  call: Call,
+  ownership: Ownership,
+  cause: Cause.Cause<unknown>,
+  error: unknown
+): AnyEffect<AnyOutcome> => {
+  const isUnknown = Either.try({
+    try: () => call.options.isOutcomeUnknown?.(error) === true,
+    catch: (defect) => defect
+  })
+  if (Either.isLeft(isUnknown)) return stopped(call, ownership, Cause.die(isUnknown.left), true)
+  if (isUnknown.right) return Effect.zipRight(ownership.abandon("hold"), Effect.failCause(cause))
+  return Effect.flatMap(failureOf(call, error), (outcome) =>
+    outcome === undefined
+      ? Effect.zipRight(ownership.abandon("release"), Effect.failCause(cause))
+      : Effect.flatMap(ownership.settle(outcome, call.restore), (settlement) =>
+          settled(call, ownership, settlement, () => Effect.failCause(cause))
+        )
+  )
+}
+
+/** A defect or an interruption: under at-most-once the effect may have happened, unless it never started. */
+const stopped = (
+  { request }: Call,
+  ownership: Ownership,
+  cause: Cause.Cause<unknown>,
+  hasStarted: boolean
+): AnyEffect<AnyOutcome> =>
+  Effect.zipRight(
+    ownership.abandon(hasStarted && request.guarantee === "at-most-once" ? "hold" : "release"),
+    Effect.failCause(cause)
+  )
+
+/** The engine stopped the effect: its key is another's, or the store has been away for a whole lease. */
+const lost = (call: Call, ownership: Ownership, loss: Loss): AnyEffect<AnyOutcome> => {
+  const { request } = call
+  const { idempotencyKey, operation } = request.identifiers
+  if (loss._tag === "Unreachable") {
+    return request.guarantee === "at-most-once"
+      ? Effect.zipRight(
+          ownership.abandon("hold"),
+          Effect.fail(new IdempotencyOutcomeUnknownError({ operation, idempotencyKey, attempt: ownership.attempt }))
+        )
+      : Effect.zipRight(ownership.abandon("release"), Effect.fail<IdempotencyStorageError>(loss.error))
+  }
+  const { record } = loss
+  const isOther =
+    record?.fingerprint !== undefined && request.fingerprint !== undefined && record.fingerprint !== request.fingerprint
+  return Effect.zipRight(
+    ownership.abandon("release"),
+    Effect.suspend(() => {
+      if (record !== undefined && !isOther) {
+        return Effect.zipRight(call.engine.metrics.recordCollision(operation), replay(call, record))
+      }
+      // Whoever holds the key now is waited for like anybody else; a run that may have happened is not repeated.
+      return isOther || request.inFlight === "fail" || request.guarantee === "at-most-once"
+        ? Effect.fail(
+            new IdempotencyInFlightError({
+              operation,
+              idempotencyKey,
+              reason: "TakenOver",
+              retryAfter: Duration.millis(request.lease)
+            })
+          )
+        : attempt({ ...call, request: { ...request, blockedBy: "TakenOver" } })
+    })
+  )
+}
+
+/** Runs the effect in a fiber of its own, so that the engine can stop it without stopping its caller. */
+const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
+  const { engine, request, restore, self } = call
+  const { idempotencyKey, operation, scope } = request.identifiers
+  let hasStarted = false
+  const body = Effect.suspend(() => {
+    hasStarted = true
+    return inExecution(self, {
+      engine,
+      ownership,
+      flight: ownership.flight ?? request.parent,
+      execution: executionOf(operation, idempotencyKey, scope, ownership.attempt)
+    })
+  })
+  const { metrics } = engine
+  return pipe(
+    metrics.recordInFlight(operation, 1),
+    Effect.zipRight(metrics.recordExecution(operation)),
+    Effect.zipRight(Effect.fork(restore(body))),
+    Effect.tap((fiber) => ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber)))),
+    Effect.flatMap((fiber) =>
+      pipe(
+        restore(Fiber.await(fiber)),
+        Effect.onInterrupt(() => Fiber.interruptFork(fiber)),
+        Effect.catchAllCause(() => Fiber.await(fiber)),
+        Effect.tap((exit) => (Exit.isSuccess(exit) ? Fiber.inheritAll(fiber) : Effect.void))
+      )
+    ),
+    Effect.zipLeft(metrics.recordInFlight(operation, -1)),
+    Effect.flatMap((exit) => {
+      if (Exit.isSuccess(exit)) return succeeded(call, ownership, exit.value)
+      const loss = ownership.loss()
+      if (loss !== undefined && Cause.isInterrupted(exit.cause)) return lost(call, ownership, loss)
+      const failure = Cause.failureOption(exit.cause)
+      return Option.isSome(failure)
+        ? failed(call, ownership, exit.cause, failure.value)
+        : stopped(call, ownership, exit.cause, hasStarted)
+    })
+  )
+}
+
+const entered = (call: Call, begun: Begun): AnyEffect<AnyOutcome> => {
+  switch (begun._tag) {
+    case "Own":
+      return run(call, begun.ownership)
+    case "Replay":
+      return replay(call, begun.record)
+    case "Shared":
+      return decoded(call, begun.outcome, (value) => IdempotencyOutcome.Unprotected({ value, reason: begun.reason }))
+  }
+}
+
+/** A caller whose type cannot express an unknown outcome is told that there is no result for it. */
+const expressed = ({ options, request }: Call, error: BeginError): unknown =>
+  error._tag === "IdempotencyOutcomeUnknownError" &&
+  request.guarantee !== "at-most-once" &&
+  options.isOutcomeUnknown === undefined
+    ? resultUnavailable(request.identifiers, error)
+    : error
+
+const attempt = (call: Call): AnyEffect<AnyOutcome> =>
+  Effect.matchEffect(call.engine.begin(call.request, call.restore), {
+    onFailure: (error) => Effect.fail(expressed(call, error)),
+    onSuccess: (begun) => entered(call, begun)
+  })
+
+/** Without a key there is nothing to be idempotent about: the effect runs, under a key of its own. */
+const unprotected = (
+  self: AnyEffect,
+  engine: Engine,
+  operation: string,
+  flight: Flight | undefined
+): AnyEffect<AnyOutcome> =>
+  Effect.flatMap(IdempotencyKey.random, (key) =>
+    Effect.map(
+      inExecution(self, { engine, ownership: undefined, flight, execution: executionOf(operation, key, undefined, 1) }),
+      (value) => IdempotencyOutcome.Unprotected({ value, reason: "NoKey" })
+    )
+  )
+
+/** `withIdempotencyOutcome`, without its types. */
+export const execute = (
+  self: AnyEffect,
+  operation: string,
+  key: KeyInput,
+  options: AnyOptions = {}
+): AnyEffect<AnyOutcome> =>
+  Effect.flatMap(Effect.zip(Idempotency, currentRun), ([engine, parent]) => {
+    const planned = plan(engine, operation, key, options, parent?.flight)
+    if (Either.isLeft(planned)) return Effect.fail(planned.left)
+    const request = planned.right
+    return request === undefined
+      ? unprotected(self, engine, operation.trim(), parent?.flight)
+      : Effect.uninterruptibleMask((restore) => attempt({ engine, request, options, self, restore }))
+  })

@@ -1,0 +1,133 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { IdempotencyStorageError } from "../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+import type { Driver, State } from "./protocol.js"
+import { storedKey } from "./storedKey.js"
+import * as transition from "./transition.js"
+import { makeWakeUps } from "./wakeUps.js"
+
+/** Expired keys that one sweep looks for, so that it never holds up the event loop. */
+const keysPerSweep = 10_000
+
+const isDroppable = (state: State): boolean => state._tag === "Completed" || state._tag === "Released"
+
+/** The transition function over a `Map`. */
+export const makeMemoryDriver = (
+  capacity: number
+): { readonly driver: Driver; readonly sweep: Effect.Effect<void> } => {
+  const states = new Map<string, State>()
+  /** The keys whose state may be dropped for room, longest settled first. */
+  const droppable = new Set<string>()
+  const wakeUps = makeWakeUps()
+
+  const drop = (key: string): void => {
+    states.delete(key)
+    droppable.delete(key)
+  }
+
+  /** Makes room for one more key; false if nothing can go. */
+  const makeRoom = (): boolean => {
+    if (states.size < capacity) return true
+    const oldest = droppable.values().next().value
+    if (oldest === undefined) return false
+    drop(oldest)
+    return true
+  }
+
+  const put = (key: string, state: State): boolean => {
+    if (!states.has(key) && !makeRoom()) return false
+    states.set(key, state)
+    droppable.delete(key)
+    if (isDroppable(state)) droppable.add(key)
+    if (state._tag !== "Processing") wakeUps.unsafeNotify(key)
+    return true
+  }
+
+  const full = (operation: string, method: string) =>
+    new IdempotencyStorageError({
+      operation,
+      method,
+      reason: "Rejected",
+      applied: "no",
+      cause: new Error(`all ${capacity} keys are claimed`)
+    })
+
+  const unsafeApply = <Reply>(
+    method: string,
+    identifiers: IdempotencyIdentifiers,
+    next: (state: State | undefined) => transition.Transition<Reply>
+  ): Reply => {
+    const key = storedKey(identifiers)
+    const before = states.get(key)
+    const { reply, state } = next(before)
+    if (state === undefined) drop(key)
+    else if (state !== before && !put(key, state)) throw full(identifiers.operation, method)
+    return reply
+  }
+
+  const atNow = <A>(evaluate: (now: number) => A): Effect.Effect<A, IdempotencyStorageError> =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      try {
+        return Effect.succeed(evaluate(now))
+      } catch (error) {
+        return error instanceof IdempotencyStorageError ? Effect.fail(error) : Effect.die(error)
+      }
+    })
+
+  const verb =
+    <Request, Reply>(
+      method: string,
+      next: (state: State | undefined, request: Request, now: number) => transition.Transition<Reply>
+    ) =>
+    (identifiers: IdempotencyIdentifiers, request: Request) =>
+      atNow((now) => unsafeApply(method, identifiers, (state) => next(state, request, now)))
+
+  const driver: Driver = {
+    name: "memory",
+    claim: verb("claim", transition.claim),
+    complete: verb("complete", transition.complete),
+    release: verb("release", transition.release),
+    hold: verb("hold", transition.hold),
+    saveStep: verb("saveStep", transition.saveStep),
+    resolve: verb("resolve", transition.resolve),
+    reset: verb("reset", transition.reset),
+    renew: (leases) =>
+      atNow((now) =>
+        leases.map(({ identifiers, request }) =>
+          unsafeApply("renew", identifiers, (state) => transition.renew(state, request, now))
+        )
+      ),
+    read: (identifiers) => atNow((now) => identifiers.map((ids) => transition.live(states.get(storedKey(ids)), now))),
+    insert: (records, { allOrNothing }) =>
+      atNow((now) => {
+        const attempts = records.map(
+          ({ identifiers, request }) => transition.insert(states.get(storedKey(identifiers)), request, now).reply
+        )
+        return allOrNothing && attempts.some(({ _tag }) => _tag !== "Inserted")
+          ? attempts
+          : records.map(({ identifiers, request }) =>
+              unsafeApply("insert", identifiers, (state) => transition.insert(state, request, now))
+            )
+      }),
+    atomicTogether: () => true,
+    remove: (identifiers) =>
+      atNow((now) => identifiers.map((ids) => unsafeApply("remove", ids, (state) => transition.remove(state, now)))),
+    changes: (identifiers) => wakeUps.subscribe(storedKey(identifiers))
+  }
+
+  let cursor = states.entries()
+  const sweep = Effect.map(Clock.currentTimeMillis, (now) => {
+    for (let looked = 0; looked < keysPerSweep; looked++) {
+      const next = cursor.next()
+      if (next.done === true) {
+        cursor = states.entries()
+        return
+      }
+      const [key, state] = next.value
+      if (transition.live(state, now) === undefined) drop(key)
+    }
+  })
+
+  return { driver, sweep }
+}

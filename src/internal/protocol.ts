@@ -1,0 +1,215 @@
+/**
+ * The states of one key, and the store's operations on it with their replies: the vocabulary of every store.
+ * Durations are whole milliseconds; instants are epoch milliseconds by the store's clock. Results are JSON text.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { IdempotencyStorageError } from "../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+
+/** Whether a run that may have happened is run again. */
+export type Guarantee = "at-least-once" | "at-most-once"
+
+/** How an execution ended. The empty text is the result `undefined`. */
+export type Outcome =
+  | { readonly _tag: "Success"; readonly encoded: string }
+  | { readonly _tag: "Failure"; readonly encoded: string }
+  | { readonly _tag: "Unavailable" }
+
+/** A finished step of an execution that has not ended. */
+export interface Step {
+  readonly name: string
+  readonly encoded: string
+}
+
+/** At most so many steps per key, and so many characters in their names and results together. */
+export const maxSteps = 100
+export const maxStepsLength = 262_144
+
+interface Owned {
+  readonly token: string
+  readonly attempt: number
+  readonly fingerprint: string | undefined
+  readonly createdAt: number
+  readonly expiresAt: number
+}
+
+/** What Processing, Unknown and Released remember of the claim, beside its owner. */
+interface Claimed extends Owned {
+  readonly steps: ReadonlyArray<Step>
+  readonly retention: number
+}
+
+/** An owner runs the effect, or has stopped answering: lapsed once `leaseUntil` has come. */
+export interface Processing extends Claimed {
+  readonly _tag: "Processing"
+  readonly leaseUntil: number
+  readonly guarantee: Guarantee
+  readonly unknownRetention: number
+}
+
+/** A run may have happened: its owner lapsed under at-most-once, or said so itself. */
+export interface Unknown extends Claimed {
+  readonly _tag: "Unknown"
+  readonly reason: "lapsed" | "held"
+  readonly guarantee: Guarantee
+  readonly unknownRetention: number
+}
+
+/** The effect ran and its outcome is recorded. It never changes while the record lives. */
+export interface Completed extends Owned {
+  readonly _tag: "Completed"
+  readonly outcome: Outcome
+}
+
+/** Free to be claimed; remembers the attempt, so that it never falls, and the last token, which is refused. */
+export interface Released extends Claimed {
+  readonly _tag: "Released"
+}
+
+/** What a store holds for a key. */
+export type State = Processing | Unknown | Completed | Released
+
+/** The stored bytes are not a state of this library: an answer of every operation, which then changes nothing. */
+export interface Corrupted {
+  readonly _tag: "Corrupted"
+  readonly cause: string
+}
+
+export interface ClaimRequest {
+  readonly token: string
+  readonly fingerprint: string | undefined
+  readonly guarantee: Guarantee
+  readonly lease: number
+  readonly retention: number
+  readonly unknownRetention: number
+}
+
+export type ClaimReply =
+  | { readonly _tag: "Claimed"; readonly attempt: number; readonly steps: ReadonlyArray<Step> }
+  | { readonly _tag: "AlreadyMine"; readonly attempt: number; readonly steps: ReadonlyArray<Step> }
+  | { readonly _tag: "InFlight"; readonly remaining: number }
+  | { readonly _tag: "Unknown"; readonly attempt: number }
+  | { readonly _tag: "Settled"; readonly record: Completed }
+  | { readonly _tag: "Mismatch" }
+  | { readonly _tag: "Refused" }
+  | Corrupted
+
+export interface RenewRequest {
+  readonly token: string
+  readonly lease: number
+}
+
+export type RenewReply =
+  | { readonly _tag: "Renewed" }
+  | { readonly _tag: "Gone" }
+  | { readonly _tag: "Lost"; readonly record: Completed | undefined }
+  | Corrupted
+
+export interface CompleteRequest {
+  readonly token: string
+  readonly outcome: Outcome
+  readonly fingerprint: string | undefined
+  readonly retention: number
+}
+
+export type CompleteReply =
+  | { readonly _tag: "Done"; readonly attempt: number; readonly createdAt: number; readonly expiresAt: number }
+  | { readonly _tag: "Superseded"; readonly record: Completed | undefined }
+  | { readonly _tag: "Mismatch" }
+  | Corrupted
+
+export type ReleaseReply = { readonly _tag: "Released" } | { readonly _tag: "NotHeld" } | Corrupted
+export type HoldReply = { readonly _tag: "Held" } | { readonly _tag: "NotHeld" } | Corrupted
+
+export interface SaveStepRequest extends Step {
+  readonly token: string
+}
+
+export type SaveStepReply =
+  | { readonly _tag: "Saved" }
+  | { readonly _tag: "TooLarge" }
+  | { readonly _tag: "NotHeld" }
+  | Corrupted
+
+export interface ResolveRequest {
+  readonly token: string
+  readonly outcome: Outcome
+}
+
+export type ResolveReply =
+  | { readonly _tag: "Resolved" }
+  | { readonly _tag: "InFlight"; readonly remaining: number }
+  | { readonly _tag: "NotUnknown" }
+  | Corrupted
+
+export type ResetReply =
+  | { readonly _tag: "Reset" }
+  | { readonly _tag: "InFlight"; readonly remaining: number }
+  | { readonly _tag: "Absent" }
+
+/** A record that a user made: `createdAt` and `expiresAt` are kept as they are; it is stored for `retention`. */
+export interface InsertRequest {
+  readonly token: string
+  readonly outcome: Outcome
+  readonly fingerprint: string | undefined
+  readonly attempt: number
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly retention: number
+}
+
+export type InsertReply = { readonly _tag: "Inserted" } | { readonly _tag: "Collision" } | Corrupted
+
+/** A request about one key. */
+export interface For<Request> {
+  readonly identifiers: IdempotencyIdentifiers
+  readonly request: Request
+}
+
+type Verb<Request, Reply> = (
+  identifiers: IdempotencyIdentifiers,
+  request: Request
+) => Effect.Effect<Reply, IdempotencyStorageError>
+
+/**
+ * What a store implements: atomic verbs, one round trip each, safe to send twice, on the store's own clock.
+ * Bulk verbs take one round trip per node, answer in the order of their input, and keep each member's fate its own.
+ */
+export interface Driver {
+  /** A short name for logs, as `redis`. */
+  readonly name: string
+  readonly claim: Verb<ClaimRequest, ClaimReply>
+  readonly renew: (
+    leases: ReadonlyArray<For<RenewRequest>>
+  ) => Effect.Effect<ReadonlyArray<RenewReply>, IdempotencyStorageError>
+  readonly complete: Verb<CompleteRequest, CompleteReply>
+  readonly release: Verb<{ readonly token: string }, ReleaseReply>
+  readonly hold: Verb<{ readonly token: string }, HoldReply>
+  readonly saveStep: Verb<SaveStepRequest, SaveStepReply>
+  readonly resolve: Verb<ResolveRequest, ResolveReply>
+  readonly reset: Verb<{ readonly force: boolean }, ResetReply>
+  /** What is stored; `undefined` where nothing is, or it has expired. */
+  readonly read: (
+    identifiers: ReadonlyArray<IdempotencyIdentifiers>
+  ) => Effect.Effect<ReadonlyArray<State | Corrupted | undefined>, IdempotencyStorageError>
+  /**
+   * Inserts each record where nothing is in the way; with `allOrNothing`, none unless all can be: then the reply tells
+   * for each whether it was in the way. Only called with `allOrNothing` where `atomicTogether` says so.
+   */
+  readonly insert: (
+    records: ReadonlyArray<For<InsertRequest>>,
+    options: { readonly allOrNothing: boolean }
+  ) => Effect.Effect<ReadonlyArray<InsertReply>, IdempotencyStorageError>
+  /** Whether these keys can be changed in one atomic step (in a cluster: they share a slot). */
+  readonly atomicTogether: (identifiers: ReadonlyArray<IdempotencyIdentifiers>) => boolean
+  /** Removes settled records; whether each was there. */
+  readonly remove: (
+    identifiers: ReadonlyArray<IdempotencyIdentifiers>
+  ) => Effect.Effect<ReadonlyArray<boolean>, IdempotencyStorageError>
+  /**
+   * Subscribes, for the scope, to changes of a key. The inner effect ends at the next change since the subscription or
+   * since it last ended. Only a hint: it may end without a change, or never.
+   */
+  readonly changes: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Effect.Effect<void>, never, Scope.Scope>
+}

@@ -1,0 +1,256 @@
+import * as Array from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { pipe } from "effect/Function"
+import * as HashMap from "effect/HashMap"
+import * as HashSet from "effect/HashSet"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import {
+  IdempotencyInFlightError,
+  IdempotencyKeyCollisionError,
+  IdempotencyRecordExpiredError,
+  IdempotencyStorageError,
+  IdempotencyValidationError
+} from "../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+import { IdempotencyMetrics } from "../IdempotencyMetrics.js"
+import type { IdempotencyRecord } from "../IdempotencyRecord.js"
+import type { IdempotencyRepository } from "../IdempotencyRepository.js"
+import { canonicalJson } from "./hash.js"
+import { metricsFromBeneath } from "./policyAndMetrics.js"
+import type { Driver, Outcome } from "./protocol.js"
+import { encodeJson, recordOf, resultUnavailable, toInsert } from "./storedRecord.js"
+import { makeTokens } from "./tokens.js"
+
+type Repository = Context.Tag.Service<IdempotencyRepository>
+type Metrics = Context.Tag.Service<IdempotencyMetrics>
+
+const measured =
+  (metrics: Metrics) =>
+  (operation: string, method: string) =>
+  <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
+    Effect.clockWith((clock) => {
+      const start = clock.unsafeCurrentTimeMillis()
+      const latency = Effect.suspend(() =>
+        metrics.recordLatency(operation, method, Duration.millis(clock.unsafeCurrentTimeMillis() - start))
+      )
+      return Effect.matchEffect(call, {
+        onFailure: (error) =>
+          Effect.zipRight(latency, Effect.zipRight(metrics.recordError(operation, error.reason), Effect.fail(error))),
+        onSuccess: (value) => Effect.as(latency, value)
+      })
+    })
+
+/** The operation that many identifiers share, or all of their names. */
+const operationOf = (identifiers: ReadonlyArray<{ readonly operation: string }>): string =>
+  Array.dedupe(identifiers.map(({ operation }) => operation)).join(",")
+
+const outcomeOf = (
+  operation: string,
+  resolution: IdempotencyRepository.Resolution
+): Either.Either<Outcome, IdempotencyValidationError> => {
+  if (resolution._tag === "Unavailable") return Either.right(resolution)
+  const value = resolution._tag === "Success" ? resolution.result : resolution.error
+  return value === undefined || Either.isRight(canonicalJson(value))
+    ? Either.right({ _tag: resolution._tag, encoded: encodeJson(value) })
+    : Either.left(new IdempotencyValidationError({ operation, issues: ["the result is not JSON"] }))
+}
+
+export const makeRepository = (
+  driver: Driver,
+  options: IdempotencyRepository.Options = {}
+): Effect.Effect<Repository> =>
+  Effect.map(Effect.scoped(Layer.build(metricsFromBeneath)), (beneath): Repository => {
+    const metrics = Context.get(beneath, IdempotencyMetrics)
+    const measure = measured(metrics)
+    const tokens = makeTokens()
+    const timeout = Duration.decode(options.operationTimeout ?? "1 second")
+
+    /** A call on behalf of a user: measured, and never waiting on the client library alone. */
+    const bounded =
+      (operation: string, method: string, applied: "no" | "unknown") =>
+      <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
+        pipe(
+          call,
+          Effect.timeoutFail({
+            duration: timeout,
+            onTimeout: () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied })
+          }),
+          measure(operation, method)
+        )
+
+    const read = (method: string, identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
+      pipe(driver.read(identifiers), bounded(operationOf(identifiers), method, "no"))
+
+    const refuseExpired = (records: ReadonlyArray<IdempotencyRecord>, now: number) => {
+      const expired = records.find((record) => record.expiresAt.epochMillis <= now)
+      return expired === undefined
+        ? Effect.void
+        : Effect.fail(
+            new IdempotencyRecordExpiredError({
+              operation: expired.operation,
+              idempotencyKey: expired.idempotencyKey
+            })
+          )
+    }
+
+    const collision = (records: ReadonlyArray<IdempotencyRecord>) => {
+      const keys = records.map((record) => record.idempotencyKey)
+      return Array.isNonEmptyArray(keys)
+        ? Effect.zipRight(
+            Effect.forEach(records, ({ operation }) => metrics.recordCollision(operation), { discard: true }),
+            Effect.fail(new IdempotencyKeyCollisionError({ operation: operationOf(records), keys }))
+          )
+        : Effect.void
+    }
+
+    const insert = (records: ReadonlyArray<IdempotencyRecord>, method: string, allOrNothing: boolean) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const token = tokens.next()
+        const [first, duplicates] = withoutDuplicates(records)
+        if (allOrNothing && duplicates.length > 0) return collision(duplicates)
+        const requests = first.map((record) => ({
+          identifiers: record.identifiers,
+          request: toInsert(record, token, now)
+        }))
+        return pipe(
+          refuseExpired(records, now),
+          Effect.zipRight(
+            requests.length === 0
+              ? Effect.succeed([])
+              : pipe(driver.insert(requests, { allOrNothing }), bounded(operationOf(records), method, "unknown"))
+          ),
+          Effect.flatMap((replies) =>
+            collision([...first.filter((_, index) => replies[index]?._tag !== "Inserted"), ...duplicates])
+          )
+        )
+      })
+
+    const remove = (method: string, identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
+      identifiers.length === 0
+        ? Effect.succeed([])
+        : pipe(driver.remove(identifiers), bounded(operationOf(identifiers), method, "unknown"))
+
+    const inFlight = ({ idempotencyKey, operation }: IdempotencyIdentifiers, remaining: number) =>
+      Effect.fail(
+        new IdempotencyInFlightError({
+          operation,
+          idempotencyKey,
+          reason: "Running",
+          retryAfter: Duration.millis(remaining)
+        })
+      )
+
+    return {
+      get: (identifiers) =>
+        pipe(
+          read("get", [identifiers]),
+          Effect.flatMap(([state]) => recordOf(identifiers, state)),
+          Effect.tap((record) =>
+            Option.isSome(record) ? metrics.recordHit(identifiers.operation) : metrics.recordMiss(identifiers.operation)
+          )
+        ),
+
+      save: (record) => insert([record], "save", false),
+
+      delete: (identifiers) => Effect.map(remove("delete", [identifiers]), ([was]) => was === true),
+
+      getMany: (identifiers) => {
+        const wanted = Array.fromIterable(HashSet.fromIterable(identifiers))
+        if (wanted.length === 0) return Effect.succeed(HashMap.empty())
+        return pipe(
+          read("getMany", wanted),
+          Effect.flatMap((states) =>
+            Effect.forEach(wanted, (ids, index) =>
+              Effect.map(recordOf(ids, states[index]), (record) => [ids, record] as const)
+            )
+          ),
+          Effect.map(Array.filterMap(([ids, record]) => Option.map(record, (found) => [ids, found] as const))),
+          Effect.tap((found) => {
+            const operation = operationOf(wanted)
+            return Effect.zipRight(
+              metrics.recordBulkHit(operation, found.length),
+              metrics.recordBulkMiss(operation, wanted.length - found.length)
+            )
+          }),
+          Effect.map(HashMap.fromIterable)
+        )
+      },
+
+      saveMany: (records, { rollbackOnError = false } = {}) => {
+        const all = Array.fromIterable(records)
+        return rollbackOnError && !driver.atomicTogether(all.map((record) => record.identifiers))
+          ? Effect.fail(
+              new IdempotencyValidationError({
+                operation: operationOf(all),
+                issues: ["rollbackOnError cannot be kept across the slots of a cluster"]
+              })
+            )
+          : insert(all, "saveMany", rollbackOnError)
+      },
+
+      deleteMany: (identifiers) =>
+        Effect.map(
+          remove("deleteMany", Array.fromIterable(HashSet.fromIterable(identifiers))),
+          (removed) => removed.filter(Boolean).length
+        ),
+
+      inspect: (identifiers) =>
+        Effect.flatMap(read("inspect", [identifiers]), ([state]) =>
+          state?._tag === "Corrupted"
+            ? Effect.fail(resultUnavailable(identifiers, state.cause))
+            : Effect.succeed(Option.fromNullable(state))
+        ),
+
+      reset: (identifiers, { force = false } = {}) =>
+        pipe(
+          driver.reset(identifiers, { force }),
+          bounded(identifiers.operation, "reset", "unknown"),
+          Effect.flatMap((reply) =>
+            reply._tag === "InFlight" ? inFlight(identifiers, reply.remaining) : Effect.succeed(reply._tag === "Reset")
+          )
+        ),
+
+      resolve: (identifiers, resolution) =>
+        Effect.flatMap(outcomeOf(identifiers.operation, resolution), (outcome) =>
+          pipe(
+            driver.resolve(identifiers, { token: tokens.next(), outcome }),
+            bounded(identifiers.operation, "resolve", "unknown"),
+            Effect.flatMap((reply) =>
+              reply._tag === "InFlight"
+                ? inFlight(identifiers, reply.remaining)
+                : Effect.succeed(reply._tag === "Resolved")
+            )
+          )
+        ),
+
+      claims: {
+        claim: (ids, request) => measure(ids.operation, "claim")(driver.claim(ids, request)),
+        complete: (ids, request) => measure(ids.operation, "complete")(driver.complete(ids, request)),
+        release: (ids, request) => measure(ids.operation, "release")(driver.release(ids, request)),
+        hold: (ids, request) => measure(ids.operation, "hold")(driver.hold(ids, request)),
+        saveStep: (ids, request) => measure(ids.operation, "saveStep")(driver.saveStep(ids, request)),
+        renew: (leases) =>
+          measure(operationOf(leases.map(({ identifiers }) => identifiers)), "renew")(driver.renew(leases)),
+        read: (identifiers) => measure(operationOf(identifiers), "read")(driver.read(identifiers)),
+        changes: driver.changes
+      }
+    }
+  })
+
+/** Each identity's first record, and the records that came after it. */
+const withoutDuplicates = (
+  records: ReadonlyArray<IdempotencyRecord>
+): readonly [first: ReadonlyArray<IdempotencyRecord>, duplicates: ReadonlyArray<IdempotencyRecord>] => {
+  let seen = HashSet.empty<IdempotencyIdentifiers>()
+  const [duplicates, first] = Array.partition(records, (record) => {
+    const isNew = !HashSet.has(seen, record.identifiers)
+    seen = HashSet.add(seen, record.identifiers)
+    return isNew
+  })
+  return [first, duplicates]
+}
