@@ -39,9 +39,9 @@ export class IdempotencyInvalidTtlError extends Schema.TaggedError<IdempotencyIn
   "effect-idempotency/IdempotencyInvalidTtlError"
 )("IdempotencyInvalidTtlError", {
   operation: Schema.String,
-  timeToLive: Schema.DurationFromSelf,
-  min: Schema.DurationFromSelf,
-  max: Schema.DurationFromSelf
+  timeToLive: Schema.Duration,
+  min: Schema.Duration,
+  max: Schema.Duration
 }) {
   override get message(): string {
     const [given, min, max] = [this.timeToLive, this.min, this.max].map((bound) => Duration.format(bound))
@@ -119,7 +119,7 @@ export class IdempotencyInFlightError extends Schema.TaggedError<IdempotencyInFl
   operation: Schema.String,
   idempotencyKey: Schema.String,
   reason: Schema.Literal("Running", "TakenOver"),
-  retryAfter: Schema.DurationFromSelf
+  retryAfter: Schema.Duration
 }) {
   override get message(): string {
     const what = this.reason === "Running" ? "Another call is running" : "Another call has taken over"

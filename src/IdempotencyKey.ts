@@ -52,7 +52,7 @@ export type IdempotencyKey = string & Brand.Brand<"IdempotencyKey">
 
 /**
  * What a derived key stands for: an entity, what is done to it, and with which parameters. No `params` and empty ones
- * are the same.
+ * are the same. `derive` takes them if they are JSON by type.
  *
  * @since 0.1.0
  * @category models
@@ -60,7 +60,7 @@ export type IdempotencyKey = string & Brand.Brand<"IdempotencyKey">
 export interface KeySource<P> {
   readonly entityId: string
   readonly action: string
-  readonly params?: FingerprintInput<P> | undefined
+  readonly params?: P | undefined
 }
 
 /**
@@ -82,7 +82,10 @@ export interface IdempotencyKeySchema extends Schema.Schema<IdempotencyKey, stri
    * const key = IdempotencyKey.derive({ entityId: "order-1", action: "charge", params: { amount: 100 } })
    * ```
    */
-  readonly derive: <P = never>(source: KeySource<P>) => IdempotencyKey
+  readonly derive: <P = never>(
+    // The check is apart from what `P` is inferred from: a union would not be inferred through it.
+    source: KeySource<P> & { readonly params?: FingerprintInput<NoInfer<P>> | undefined }
+  ) => IdempotencyKey
 
   /**
    * The key that the widespread Python recipe makes, byte for byte: the first 32 hexadecimal digits of
@@ -136,8 +139,7 @@ export const IdempotencyKey: IdempotencyKeySchema = Object.assign(keySchema, {
     readonly params?: { readonly [key: string]: Json | undefined } | undefined
   }): IdempotencyKey => {
     if (!isWellFormed(entityId) || !isWellFormed(action)) throw invalidParams("a part holds a lone surrogate")
-    if (params === undefined || Object.keys(params).length === 0)
-      return keyOf(sha256Hex(`${entityId}:${action}`).slice(0, 32))
+    if (params === undefined || isEmpty(params)) return keyOf(sha256Hex(`${entityId}:${action}`).slice(0, 32))
     const text = Either.getOrThrowWith(
       Either.flatMap(canonicalJson(params), () =>
         Either.try({ try: () => pythonJson(params as Json), catch: (cause) => String(cause) })

@@ -8,7 +8,6 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { IdempotencyValidationError } from "./IdempotencyError.js"
 import { IdempotencyIdentifiers } from "./IdempotencyIdentifiers.js"
@@ -16,10 +15,15 @@ import { IdempotencyKey, OperationName } from "./IdempotencyKey.js"
 import { canonicalJson } from "./internal/hash.js"
 import type { Json } from "./Jsonable.js"
 
-const JsonResult: Schema.Schema<Json | undefined> = Schema.declare(
-  (value): value is Json | undefined => value === undefined || Either.isRight(canonicalJson(value)),
-  { identifier: "JsonResult", description: "a JSON value, or undefined for an effect without a result" }
-)
+const isJsonResult = (value: unknown): value is Json | undefined =>
+  value === undefined || Either.isRight(canonicalJson(value))
+
+const fingerprintPattern = /^[\w-]{1,128}$/
+
+const JsonResult: Schema.Schema<Json | undefined> = Schema.declare(isJsonResult, {
+  identifier: "JsonResult",
+  description: "a JSON value, or undefined for an effect without a result"
+})
 
 /**
  * What an execution left behind: immutable and validated. `result` is the encoded JSON of its success, or of its
@@ -37,7 +41,7 @@ export class IdempotencyRecord extends Schema.Class<IdempotencyRecord>("effect-i
   result: JsonResult,
   createdAt: Schema.DateTimeUtc,
   expiresAt: Schema.DateTimeUtc,
-  fingerprint: Schema.optional(Schema.String.pipe(Schema.pattern(/^[\w-]{1,128}$/))),
+  fingerprint: Schema.optional(Schema.String.pipe(Schema.pattern(fingerprintPattern))),
   attempt: Schema.optionalWith(Schema.NonNegativeInt, { default: () => 1 })
 }) {
   /**
@@ -61,18 +65,23 @@ export class IdempotencyRecord extends Schema.Class<IdempotencyRecord>("effect-i
       )
       if (!(millis >= 1 && now + millis <= lastInstant))
         return refuse("the time to live is not a positive, finite duration")
-      return Effect.flatMap(IdempotencyIdentifiers.from(input), (ids) =>
-        Effect.try({
-          try: () =>
-            new IdempotencyRecord({
+      if (!isJsonResult(input.result)) return refuse("the result is not JSON")
+      if (input.fingerprint !== undefined && !fingerprintPattern.test(input.fingerprint))
+        return refuse("the fingerprint is not 1 to 128 letters, digits, underscores or dashes")
+      return Effect.map(
+        IdempotencyIdentifiers.from(input),
+        (ids) =>
+          // Every part is checked above: a schema's own words would repeat the result that they refuse.
+          new IdempotencyRecord(
+            {
               ...ids,
               result: input.result,
               createdAt: DateTime.unsafeMake(now),
               expiresAt: DateTime.unsafeMake(now + millis),
               fingerprint: input.fingerprint
-            }),
-          catch: (error) => new IdempotencyValidationError({ operation, issues: issuesOf(error) })
-        })
+            },
+            { disableValidation: true }
+          )
       )
     })
   }
@@ -99,8 +108,3 @@ export class IdempotencyRecord extends Schema.Class<IdempotencyRecord>("effect-i
 
 /** The last instant that a `Date` can hold (ECMAScript, time values). */
 const lastInstant = 8.64e15
-
-const issuesOf = (error: unknown): Array<string> =>
-  ParseResult.isParseError(error)
-    ? ParseResult.ArrayFormatter.formatErrorSync(error).map(({ path, message }) => `${path.join(".")}: ${message}`)
-    : [String(error)]

@@ -89,9 +89,9 @@ export type RecordableAsJson<A> = [A] extends [Jsonable<A>] ? unknown : Effect.E
  * @since 0.1.0
  * @category models
  */
-export type Recordable<Success extends Schema.Schema.Any, A> = [Success] extends [never]
+export type Recordable<Success extends Schema.Schema.Any | undefined, A> = [Success] extends [undefined]
   ? RecordableAsJson<A>
-  : Effect.Effect<Success["Type"], unknown, unknown>
+  : Effect.Effect<Schema.Schema.Type<Success>, unknown, unknown>
 
 /**
  * What a fingerprint may be made of: JSON by type, or bytes.

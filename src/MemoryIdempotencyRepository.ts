@@ -23,7 +23,7 @@ export interface MemoryIdempotencyRepositoryOptions {
   readonly capacity?: number | undefined
 }
 
-const sweepEvery = Duration.seconds(30)
+const sweepEvery = Duration.minutes(5)
 
 const makeRepository = (capacity: number) =>
   Effect.gen(function* () {

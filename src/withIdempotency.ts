@@ -42,21 +42,21 @@ export type IdempotencyKeyInput = string | null | undefined | Option<string>
 export type IdempotencyKeyFor<Guarantee> = "at-most-once" extends Guarantee ? string : IdempotencyKeyInput
 
 /**
- * What each option adds to the error channel.
+ * What each option adds to the error channel. An option that is `undefined` adds what an absent one does.
  *
  * @since 0.1.0
  * @category models
  */
 export interface IdempotencyFailures<Guarantee, OnStorageFailure, Strategy, TimeToLive, Fingerprint, Unknown> {
   readonly always: IdempotencyValidationError | IdempotencyResultUnavailableError
-  readonly strategy: "claim" extends Strategy ? IdempotencyInFlightError : never
+  readonly strategy: [Strategy] extends ["optimistic"] ? never : IdempotencyInFlightError
   readonly onStorageFailure: "fail" extends OnStorageFailure ? IdempotencyStorageError : never
   readonly guarantee: "at-most-once" extends Guarantee
     ? IdempotencyStorageError | IdempotencyOutcomeUnknownError
     : never
   readonly isOutcomeUnknown: [Unknown] extends [never] ? never : IdempotencyOutcomeUnknownError
-  readonly timeToLive: [TimeToLive] extends [never] ? never : IdempotencyInvalidTtlError
-  readonly fingerprint: [Fingerprint] extends [never] ? never : IdempotencyFingerprintMismatchError
+  readonly timeToLive: [TimeToLive] extends [undefined] ? never : IdempotencyInvalidTtlError
+  readonly fingerprint: [Fingerprint] extends [undefined] ? never : IdempotencyFingerprintMismatchError
 }
 
 type AnyEffect = Effect.Effect<unknown, unknown, unknown>
@@ -70,8 +70,8 @@ type Row = keyof IdempotencyFailures<unknown, unknown, unknown, unknown, unknown
  * @category models
  */
 export interface IdempotencyOptions<
-  Success extends Schema.Schema.Any,
-  Error extends Schema.Schema.All,
+  Success extends Schema.Schema.Any | undefined,
+  Error extends Schema.Schema.All | undefined,
   Guarantee,
   OnStorageFailure,
   Strategy,
@@ -121,7 +121,9 @@ export interface IdempotencyOptions<
  * @since 0.1.0
  * @category models
  */
-export type IdempotencyResult<Success extends Schema.Schema.Any, A> = [Success] extends [never] ? A : Success["Type"]
+export type IdempotencyResult<Success extends Schema.Schema.Any | undefined, A> = [Success] extends [undefined]
+  ? A
+  : Schema.Schema.Type<Success>
 
 /**
  * Runs an effect once per idempotency key: the first caller claims the key, runs the effect under a lease that renews
@@ -157,12 +159,12 @@ export const withIdempotency: {
     A,
     E,
     R,
-    Success extends Schema.Schema.Any = never,
-    Error extends Schema.Schema.All = never,
-    const Guarantee extends "at-least-once" | "at-most-once" = "at-least-once",
-    const OnStorageFailure extends "proceed" | "fail" = "proceed",
-    const Strategy extends "claim" | "optimistic" = "claim",
-    TimeToLive extends DurationInput = never,
+    Success extends Schema.Schema.Any | undefined = never,
+    Error extends Schema.Schema.All | undefined = never,
+    const Guarantee extends "at-least-once" | "at-most-once" | undefined = "at-least-once",
+    const OnStorageFailure extends "proceed" | "fail" | undefined = "proceed",
+    const Strategy extends "claim" | "optimistic" | undefined = "claim",
+    TimeToLive extends DurationInput | undefined = never,
     Fingerprint = never,
     Unknown extends boolean = never
   >(
@@ -183,17 +185,17 @@ export const withIdempotency: {
   ): Effect.Effect<
     IdempotencyResult<Success, A>,
     | E
-    | Error["Type"]
+    | Schema.Schema.Type<Error>
     | IdempotencyFailures<Guarantee, OnStorageFailure, Strategy, TimeToLive, Fingerprint, Unknown>[Row],
-    Exclude<R, IdempotentExecution> | Idempotency | Success["Context"] | Error["Context"]
+    Exclude<R, IdempotentExecution> | Idempotency | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
   >
   <
-    Success extends Schema.Schema.Any = never,
-    Error extends Schema.Schema.All = never,
-    const Guarantee extends "at-least-once" | "at-most-once" = "at-least-once",
-    const OnStorageFailure extends "proceed" | "fail" = "proceed",
-    const Strategy extends "claim" | "optimistic" = "claim",
-    TimeToLive extends DurationInput = never,
+    Success extends Schema.Schema.Any | undefined = never,
+    Error extends Schema.Schema.All | undefined = never,
+    const Guarantee extends "at-least-once" | "at-most-once" | undefined = "at-least-once",
+    const OnStorageFailure extends "proceed" | "fail" | undefined = "proceed",
+    const Strategy extends "claim" | "optimistic" | undefined = "claim",
+    TimeToLive extends DurationInput | undefined = never,
     Fingerprint = never,
     Unknown extends boolean = never,
     EIn = unknown
@@ -216,9 +218,9 @@ export const withIdempotency: {
   ) => Effect.Effect<
     IdempotencyResult<Success, A>,
     | E
-    | Error["Type"]
+    | Schema.Schema.Type<Error>
     | IdempotencyFailures<Guarantee, OnStorageFailure, Strategy, TimeToLive, Fingerprint, Unknown>[Row],
-    Exclude<R, IdempotentExecution> | Idempotency | Success["Context"] | Error["Context"]
+    Exclude<R, IdempotentExecution> | Idempotency | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
   >
 } = dual(
   (args) => Effect.isEffect(args[0]),
@@ -237,12 +239,12 @@ export const withIdempotencyOutcome: {
     A,
     E,
     R,
-    Success extends Schema.Schema.Any = never,
-    Error extends Schema.Schema.All = never,
-    const Guarantee extends "at-least-once" | "at-most-once" = "at-least-once",
-    const OnStorageFailure extends "proceed" | "fail" = "proceed",
-    const Strategy extends "claim" | "optimistic" = "claim",
-    TimeToLive extends DurationInput = never,
+    Success extends Schema.Schema.Any | undefined = never,
+    Error extends Schema.Schema.All | undefined = never,
+    const Guarantee extends "at-least-once" | "at-most-once" | undefined = "at-least-once",
+    const OnStorageFailure extends "proceed" | "fail" | undefined = "proceed",
+    const Strategy extends "claim" | "optimistic" | undefined = "claim",
+    TimeToLive extends DurationInput | undefined = never,
     Fingerprint = never,
     Unknown extends boolean = never
   >(
@@ -263,17 +265,17 @@ export const withIdempotencyOutcome: {
   ): Effect.Effect<
     IdempotencyOutcome<IdempotencyResult<Success, A>>,
     | E
-    | Error["Type"]
+    | Schema.Schema.Type<Error>
     | IdempotencyFailures<Guarantee, OnStorageFailure, Strategy, TimeToLive, Fingerprint, Unknown>[Row],
-    Exclude<R, IdempotentExecution> | Idempotency | Success["Context"] | Error["Context"]
+    Exclude<R, IdempotentExecution> | Idempotency | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
   >
   <
-    Success extends Schema.Schema.Any = never,
-    Error extends Schema.Schema.All = never,
-    const Guarantee extends "at-least-once" | "at-most-once" = "at-least-once",
-    const OnStorageFailure extends "proceed" | "fail" = "proceed",
-    const Strategy extends "claim" | "optimistic" = "claim",
-    TimeToLive extends DurationInput = never,
+    Success extends Schema.Schema.Any | undefined = never,
+    Error extends Schema.Schema.All | undefined = never,
+    const Guarantee extends "at-least-once" | "at-most-once" | undefined = "at-least-once",
+    const OnStorageFailure extends "proceed" | "fail" | undefined = "proceed",
+    const Strategy extends "claim" | "optimistic" | undefined = "claim",
+    TimeToLive extends DurationInput | undefined = never,
     Fingerprint = never,
     Unknown extends boolean = never,
     EIn = unknown
@@ -296,8 +298,8 @@ export const withIdempotencyOutcome: {
   ) => Effect.Effect<
     IdempotencyOutcome<IdempotencyResult<Success, A>>,
     | E
-    | Error["Type"]
+    | Schema.Schema.Type<Error>
     | IdempotencyFailures<Guarantee, OnStorageFailure, Strategy, TimeToLive, Fingerprint, Unknown>[Row],
-    Exclude<R, IdempotentExecution> | Idempotency | Success["Context"] | Error["Context"]
+    Exclude<R, IdempotentExecution> | Idempotency | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
   >
 } = dual((args) => Effect.isEffect(args[0]), execute)

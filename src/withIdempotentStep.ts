@@ -39,7 +39,7 @@ import type { IdempotencyResult } from "./withIdempotency.js"
  * @category combinators
  */
 export const withIdempotentStep =
-  <Success extends Schema.Schema.Any = never>(
+  <Success extends Schema.Schema.Any | undefined = never>(
     name: string,
     options?: { readonly success?: Success | undefined }
   ): (<A, E, R>(
@@ -47,7 +47,7 @@ export const withIdempotentStep =
   ) => Effect.Effect<
     IdempotencyResult<Success, A>,
     E | IdempotencyValidationError | IdempotencyResultUnavailableError,
-    R | IdempotentExecution | Success["Context"]
+    R | IdempotentExecution | Schema.Schema.Context<Success>
   >) =>
   <A, E, R>(self: Effect.Effect<A, E, R>) =>
     // A step gives what the effect gave, or what its codec made of the record: the result's type either way.
@@ -57,6 +57,6 @@ export const withIdempotentStep =
         runStep(self, name, options?.success) as Effect.Effect<
           IdempotencyResult<Success, A>,
           E | IdempotencyValidationError | IdempotencyResultUnavailableError,
-          R | Success["Context"]
+          R | Schema.Schema.Context<Success>
         >
     )

@@ -49,7 +49,8 @@ export const makeCodecs = (): Codecs => {
     const encode = Schema.encode(schema)
     const decode = Schema.decodeUnknown(schema)
     return {
-      encode: (value) => Effect.flatMap(encode(value), stringify),
+      // Suspended, as a transformation that throws does so at once.
+      encode: (value) => Effect.flatMap(Effect.suspend(() => encode(value)), stringify),
       decode: (encoded) => Effect.flatMap(parse(encoded), (json) => decode(json))
     }
   }

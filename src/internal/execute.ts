@@ -259,7 +259,23 @@ const lost = (call: Call, ownership: Ownership, loss: Loss): AnyEffect<AnyOutcom
   )
 }
 
-/** Runs the effect in a fiber of its own, so that the engine can stop it without stopping its caller. */
+/**
+ * The effect in a fiber of its own, so that the engine can stop it without stopping its caller. To the effect it is the
+ * caller's: what it changes there and what it forks stays.
+ */
+const inOwnFiber = (body: AnyEffect, ownership: Ownership, restore: Restore): AnyEffect<Exit.Exit<unknown, unknown>> =>
+  Effect.flatMap(
+    Effect.transplant((graft) => Effect.fork(restore(graft(body)))),
+    (fiber) =>
+      pipe(
+        ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber))),
+        Effect.zipRight(restore(Fiber.await(fiber))),
+        Effect.onInterrupt(() => Fiber.interruptFork(fiber)),
+        Effect.catchAllCause(() => Fiber.await(fiber)),
+        Effect.zipLeft(Fiber.inheritAll(fiber))
+      )
+  )
+
 const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
   const { engine, request, restore, self } = call
   const { idempotencyKey, operation, scope } = request.identifiers
@@ -275,19 +291,13 @@ const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
   })
   const { metrics } = engine
   return pipe(
-    metrics.recordInFlight(operation, 1),
+    // A caller that was interrupted while it claimed does not start.
+    restore(Effect.void),
     Effect.zipRight(metrics.recordExecution(operation)),
-    Effect.zipRight(Effect.fork(restore(body))),
-    Effect.tap((fiber) => ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber)))),
-    Effect.flatMap((fiber) =>
-      pipe(
-        restore(Fiber.await(fiber)),
-        Effect.onInterrupt(() => Fiber.interruptFork(fiber)),
-        Effect.catchAllCause(() => Fiber.await(fiber)),
-        Effect.tap((exit) => (Exit.isSuccess(exit) ? Fiber.inheritAll(fiber) : Effect.void))
-      )
-    ),
+    Effect.zipRight(metrics.recordInFlight(operation, 1)),
+    Effect.zipRight(inOwnFiber(body, ownership, restore)),
     Effect.zipLeft(metrics.recordInFlight(operation, -1)),
+    Effect.catchAllCause((cause) => Effect.succeed(Exit.failCause(cause))),
     Effect.flatMap((exit) => {
       if (Exit.isSuccess(exit)) return succeeded(call, ownership, exit.value)
       const loss = ownership.loss()

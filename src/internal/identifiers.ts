@@ -1,4 +1,5 @@
 import * as Array from "effect/Array"
+import * as Predicate from "effect/Predicate"
 
 export const maxKeyLength = 255
 export const maxOperationLength = 100
@@ -25,5 +26,5 @@ export const scopeIssue = (trimmed: string): string | undefined => identifierIss
 export const identifiersIssues = (operation: string, key: string, scope: string | undefined): Array<string> =>
   Array.filter(
     [operationIssue(operation), keyIssue(key), scope === undefined ? undefined : scopeIssue(scope)],
-    (issue) => issue !== undefined
+    Predicate.isNotUndefined
   )

@@ -1,5 +1,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Iterable from "effect/Iterable"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import type { Driver, State } from "./protocol.js"
@@ -26,17 +27,38 @@ export const makeMemoryDriver = (
     droppable.delete(key)
   }
 
-  /** Makes room for one more key; false if nothing can go. */
-  const makeRoom = (): boolean => {
-    if (states.size < capacity) return true
-    const oldest = droppable.values().next().value
-    if (oldest === undefined) return false
-    drop(oldest)
+  let cursor = states.entries()
+  /** Looks at the next keys, and drops those that have expired. */
+  const unsafeSweep = (now: number): void => {
+    for (let looked = 0; looked < keysPerSweep; looked++) {
+      const next = cursor.next()
+      if (next.done === true) {
+        cursor = states.entries()
+        return
+      }
+      const [key, state] = next.value
+      if (transition.live(state, now) === undefined) drop(key)
+    }
+  }
+
+  /** Makes room for those of the keys that are not there yet, at the cost of none of them; false if it cannot. */
+  const makeRoom = (keys: ReadonlySet<string>, now: number): boolean => {
+    const excess = (): number =>
+      states.size + Iterable.size(Iterable.filter(keys, (key) => !states.has(key))) - capacity
+    const oldest = (): Iterable<string> =>
+      Iterable.take(
+        Iterable.filter(droppable, (key) => !keys.has(key)),
+        excess()
+      )
+    if (excess() > Iterable.size(oldest())) unsafeSweep(now)
+    const going = Array.from(oldest())
+    if (excess() > going.length) return false
+    going.forEach(drop)
     return true
   }
 
-  const put = (key: string, state: State): boolean => {
-    if (!states.has(key) && !makeRoom()) return false
+  const put = (key: string, state: State, now: number): boolean => {
+    if (states.size >= capacity && !states.has(key) && !makeRoom(new Set([key]), now)) return false
     states.set(key, state)
     droppable.delete(key)
     if (isDroppable(state)) droppable.add(key)
@@ -50,19 +72,20 @@ export const makeMemoryDriver = (
       method,
       reason: "Rejected",
       applied: "no",
-      cause: new Error(`all ${capacity} keys are claimed`)
+      cause: new Error(`there is no room: ${capacity} keys at most, and claims are not dropped`)
     })
 
   const unsafeApply = <Reply>(
     method: string,
     identifiers: IdempotencyIdentifiers,
+    now: number,
     next: (state: State | undefined) => transition.Transition<Reply>
   ): Reply => {
     const key = storedKey(identifiers)
     const before = states.get(key)
     const { reply, state } = next(before)
     if (state === undefined) drop(key)
-    else if (state !== before && !put(key, state)) throw full(identifiers.operation, method)
+    else if (state !== before && !put(key, state, now)) throw full(identifiers.operation, method)
     return reply
   }
 
@@ -81,7 +104,7 @@ export const makeMemoryDriver = (
       next: (state: State | undefined, request: Request, now: number) => transition.Transition<Reply>
     ) =>
     (identifiers: IdempotencyIdentifiers, request: Request) =>
-      atNow((now) => unsafeApply(method, identifiers, (state) => next(state, request, now)))
+      atNow((now) => unsafeApply(method, identifiers, now, (state) => next(state, request, now)))
 
   const driver: Driver = {
     name: "memory",
@@ -95,39 +118,31 @@ export const makeMemoryDriver = (
     renew: (leases) =>
       atNow((now) =>
         leases.map(({ identifiers, request }) =>
-          unsafeApply("renew", identifiers, (state) => transition.renew(state, request, now))
+          unsafeApply("renew", identifiers, now, (state) => transition.renew(state, request, now))
         )
       ),
     read: (identifiers) => atNow((now) => identifiers.map((ids) => transition.live(states.get(storedKey(ids)), now))),
     insert: (records, { allOrNothing }) =>
       atNow((now) => {
-        const attempts = records.map(
-          ({ identifiers, request }) => transition.insert(states.get(storedKey(identifiers)), request, now).reply
+        if (allOrNothing) {
+          const attempts = records.map(
+            ({ identifiers, request }) => transition.insert(states.get(storedKey(identifiers)), request, now).reply
+          )
+          if (attempts.some(({ _tag }) => _tag !== "Inserted")) return attempts
+          const keys = new Set(records.map(({ identifiers }) => storedKey(identifiers)))
+          if (!makeRoom(keys, now)) throw full(records[0]?.identifiers.operation ?? "", "insert")
+        }
+        return records.map(({ identifiers, request }) =>
+          unsafeApply("insert", identifiers, now, (state) => transition.insert(state, request, now))
         )
-        return allOrNothing && attempts.some(({ _tag }) => _tag !== "Inserted")
-          ? attempts
-          : records.map(({ identifiers, request }) =>
-              unsafeApply("insert", identifiers, (state) => transition.insert(state, request, now))
-            )
       }),
     atomicTogether: () => true,
     remove: (identifiers) =>
-      atNow((now) => identifiers.map((ids) => unsafeApply("remove", ids, (state) => transition.remove(state, now)))),
+      atNow((now) =>
+        identifiers.map((ids) => unsafeApply("remove", ids, now, (state) => transition.remove(state, now)))
+      ),
     changes: (identifiers) => wakeUps.subscribe(storedKey(identifiers))
   }
 
-  let cursor = states.entries()
-  const sweep = Effect.map(Clock.currentTimeMillis, (now) => {
-    for (let looked = 0; looked < keysPerSweep; looked++) {
-      const next = cursor.next()
-      if (next.done === true) {
-        cursor = states.entries()
-        return
-      }
-      const [key, state] = next.value
-      if (transition.live(state, now) === undefined) drop(key)
-    }
-  })
-
-  return { driver, sweep }
+  return { driver, sweep: Effect.map(Clock.currentTimeMillis, unsafeSweep) }
 }

@@ -9,15 +9,11 @@ const escapeNonAscii = (text: string): string =>
 
 const pythonString = (text: string): string => escapeNonAscii(JSON.stringify(text))
 
-/** `repr(float)`: the shortest digits that round-trip, with an exponent below 1e-4 and from 1e16 on. */
+/** `repr(float)` of a number that is not whole: the shortest digits that round-trip, with an exponent below 1e-4. */
 const pythonFloat = (value: number): string => {
-  const [mantissa = "", exponent = ""] = value.toExponential().split("e")
-  const power = Number(exponent)
-  if (power >= -4 && power < 16) {
-    const plain = String(value)
-    return plain.includes("e") ? value.toFixed(mantissa.replace(/[^0-9]/g, "").length - 1 - power) : plain
-  }
-  return `${mantissa}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`
+  if (Math.abs(value) >= 1e-4) return String(value)
+  const [mantissa = "", exponent = ""] = value.toExponential().split("e-")
+  return `${mantissa}e-${exponent.padStart(2, "0")}`
 }
 
 const pythonNumber = (value: number): string => {

@@ -29,25 +29,39 @@ import { makeTokens } from "./tokens.js"
 type Repository = Context.Tag.Service<IdempotencyRepository>
 type Metrics = Context.Tag.Service<IdempotencyMetrics>
 
+/** What a call is about: an operation, or those of its many keys. */
+type About = string | ReadonlyArray<{ readonly operation: string }>
+
+/** Measures by each operation: the names of several, joined, would be a tag without bounds. */
+const forEachOperation = (about: About, measure: (operation: string) => Effect.Effect<void>): Effect.Effect<void> =>
+  typeof about === "string"
+    ? measure(about)
+    : Effect.forEach(Array.dedupe(about.map(({ operation }) => operation)), measure, { discard: true })
+
 const measured =
   (metrics: Metrics) =>
-  (operation: string, method: string) =>
+  (about: About, method: string) =>
   <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
     Effect.clockWith((clock) => {
       const start = clock.unsafeCurrentTimeMillis()
       const latency = Effect.suspend(() =>
-        metrics.recordLatency(operation, method, Duration.millis(clock.unsafeCurrentTimeMillis() - start))
+        forEachOperation(about, (operation) =>
+          metrics.recordLatency(operation, method, Duration.millis(clock.unsafeCurrentTimeMillis() - start))
+        )
       )
       return Effect.matchEffect(call, {
         onFailure: (error) =>
-          Effect.zipRight(latency, Effect.zipRight(metrics.recordError(operation, error.reason), Effect.fail(error))),
+          latency.pipe(
+            Effect.zipRight(forEachOperation(about, (operation) => metrics.recordError(operation, error.reason))),
+            Effect.zipRight(Effect.fail(error))
+          ),
         onSuccess: (value) => Effect.as(latency, value)
       })
     })
 
 /** The operation that many identifiers share, or all of their names. */
-const operationOf = (identifiers: ReadonlyArray<{ readonly operation: string }>): string =>
-  Array.dedupe(identifiers.map(({ operation }) => operation)).join(",")
+const operationOf = (about: About): string =>
+  typeof about === "string" ? about : Array.dedupe(about.map(({ operation }) => operation)).join(",")
 
 const outcomeOf = (
   operation: string,
@@ -72,19 +86,20 @@ export const makeRepository = (
 
     /** A call on behalf of a user: measured, and never waiting on the client library alone. */
     const bounded =
-      (operation: string, method: string, applied: "no" | "unknown") =>
+      (about: About, method: string, applied: "no" | "unknown") =>
       <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
         pipe(
           call,
           Effect.timeoutFail({
             duration: timeout,
-            onTimeout: () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied })
+            onTimeout: () =>
+              new IdempotencyStorageError({ operation: operationOf(about), method, reason: "Timeout", applied })
           }),
-          measure(operation, method)
+          measure(about, method)
         )
 
     const read = (method: string, identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
-      pipe(driver.read(identifiers), bounded(operationOf(identifiers), method, "no"))
+      pipe(driver.read(identifiers), bounded(identifiers, method, "no"))
 
     const refuseExpired = (records: ReadonlyArray<IdempotencyRecord>, now: number) => {
       const expired = records.find((record) => record.expiresAt.epochMillis <= now)
@@ -122,7 +137,7 @@ export const makeRepository = (
           Effect.zipRight(
             requests.length === 0
               ? Effect.succeed([])
-              : pipe(driver.insert(requests, { allOrNothing }), bounded(operationOf(records), method, "unknown"))
+              : pipe(driver.insert(requests, { allOrNothing }), bounded(records, method, "unknown"))
           ),
           Effect.flatMap((replies) =>
             collision([...first.filter((_, index) => replies[index]?._tag !== "Inserted"), ...duplicates])
@@ -133,7 +148,7 @@ export const makeRepository = (
     const remove = (method: string, identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
       identifiers.length === 0
         ? Effect.succeed([])
-        : pipe(driver.remove(identifiers), bounded(operationOf(identifiers), method, "unknown"))
+        : pipe(driver.remove(identifiers), bounded(identifiers, method, "unknown"))
 
     const inFlight = ({ idempotencyKey, operation }: IdempotencyIdentifiers, remaining: number) =>
       Effect.fail(
@@ -170,13 +185,17 @@ export const makeRepository = (
             )
           ),
           Effect.map(Array.filterMap(([ids, record]) => Option.map(record, (found) => [ids, found] as const))),
-          Effect.tap((found) => {
-            const operation = operationOf(wanted)
-            return Effect.zipRight(
-              metrics.recordBulkHit(operation, found.length),
-              metrics.recordBulkMiss(operation, wanted.length - found.length)
-            )
-          }),
+          Effect.tap((found) =>
+            forEachOperation(wanted, (operation) => {
+              const among = ({ operation: of }: IdempotencyIdentifiers) => of === operation
+              const hits = found.filter(([ids]) => among(ids)).length
+              const misses = wanted.filter(among).length - hits
+              return Effect.zipRight(
+                hits === 0 ? Effect.void : metrics.recordBulkHit(operation, hits),
+                misses === 0 ? Effect.void : metrics.recordBulkMiss(operation, misses)
+              )
+            })
+          ),
           Effect.map(HashMap.fromIterable)
         )
       },
@@ -235,8 +254,11 @@ export const makeRepository = (
         hold: (ids, request) => measure(ids.operation, "hold")(driver.hold(ids, request)),
         saveStep: (ids, request) => measure(ids.operation, "saveStep")(driver.saveStep(ids, request)),
         renew: (leases) =>
-          measure(operationOf(leases.map(({ identifiers }) => identifiers)), "renew")(driver.renew(leases)),
-        read: (identifiers) => measure(operationOf(identifiers), "read")(driver.read(identifiers)),
+          measure(
+            leases.map(({ identifiers }) => identifiers),
+            "renew"
+          )(driver.renew(leases)),
+        read: (identifiers) => measure(identifiers, "read")(driver.read(identifiers)),
         changes: driver.changes
       }
     }

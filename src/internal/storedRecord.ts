@@ -39,7 +39,8 @@ export const recordOf = (
   if (state?._tag !== "Completed") return Either.right(Option.none())
   return Either.try({
     try: () => Option.some(toRecord(identifiers, state)),
-    catch: (cause) => resultUnavailable(identifiers, cause)
+    // What a parser says would repeat the result.
+    catch: () => resultUnavailable(identifiers, new Error("what is stored is not a record"))
   })
 }
 

@@ -10,7 +10,7 @@ import type { Settings } from "./settings.js"
 import { patiently, type Storage } from "./storage.js"
 
 export interface Background {
-  /** Runs in the background; answers false, and does not run, if too much runs there already. */
+  /** Runs in the background; answers false, and does not run, if too much runs there already, or the layer has ended. */
   readonly run: (job: Effect.Effect<void>) => Effect.Effect<boolean>
   /** Tries until the store answers, or until so many milliseconds have passed. */
   readonly until: <A>(
@@ -29,12 +29,13 @@ export interface Background {
 export const makeBackground = (storage: Storage, settings: Settings): Effect.Effect<Background> =>
   Effect.map(Scope.make(), (scope) => {
     let running = 0
+    let isClosed = false
 
     const run: Background["run"] = (job) =>
       Effect.suspend(() => {
-        if (running >= settings.maxBackgroundCompletions) {
+        if (isClosed || running >= settings.maxBackgroundCompletions) {
           return Effect.as(
-            Effect.logWarning("idempotency: too much goes on in the background; a lease will lapse"),
+            Effect.logWarning("idempotency: nothing more can go on in the background; a lease will lapse"),
             false
           )
         }
@@ -83,6 +84,9 @@ export const makeBackground = (storage: Storage, settings: Settings): Effect.Eff
           )
         ),
       size: () => running,
-      close: Scope.close(scope, Exit.void)
+      close: Effect.suspend(() => {
+        isClosed = true
+        return Scope.close(scope, Exit.void)
+      })
     }
   })

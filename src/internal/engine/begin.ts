@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { pipe } from "effect/Function"
 import {
   IdempotencyFingerprintMismatchError,
@@ -21,8 +22,8 @@ import { longestTimer } from "./settings.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
-  /** Once true, nobody claims any more: the engine's scope is closing. */
-  readonly isClosed: () => boolean
+  /** The callers that are asking the store: shutdown waits for them. */
+  readonly leaders: Set<Flight>
 }
 
 type Beginning = Effect.Effect<Begun, BeginError>
@@ -52,7 +53,7 @@ interface Claiming {
 export const makeBegin = (
   dependencies: BeginDependencies
 ): ((request: ExecutionRequest, restore: Restore) => Beginning) => {
-  const { background, flights, metrics, settings, storage, tokens } = dependencies
+  const { background, flights, leaders, metrics, settings, storage, tokens } = dependencies
 
   const inFlight = (request: ExecutionRequest, remaining: number): Beginning =>
     Effect.fail(
@@ -89,6 +90,8 @@ export const makeBegin = (
           return replay(request, phase.record)
         case "unrecorded":
           return join(request, restore, patience)
+        case "failed":
+          return isStrict(request) ? Effect.fail(phase.error) : join(request, restore, patience, phase.error)
         case "given":
           if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
           if (isStrict(request)) return Effect.fail(phase.reason)
@@ -176,7 +179,10 @@ export const makeBegin = (
   ): Beginning => {
     claiming.isGhost ||= error.applied === "unknown"
     const failure = storageFailure(request, error)
-    if (failure !== undefined) return failure
+    if (failure !== undefined) {
+      flights.move(claiming.flight, { _tag: "failed", error })
+      return failure
+    }
     return now < claiming.heldUntil
       ? wait(request, restore, claiming, now, claiming.heldUntil - now)
       : degraded(request, claiming, now, error)
@@ -194,6 +200,10 @@ export const makeBegin = (
     switch (reply._tag) {
       case "Claimed":
       case "AlreadyMine":
+        if (dependencies.isClosed()) {
+          claiming.isGhost = true
+          return Effect.interrupt
+        }
         // An answer that took a whole lease says nothing about now.
         return now - sentAt >= request.lease
           ? claim(request, restore, claiming)
@@ -261,8 +271,16 @@ export const makeBegin = (
     )
   }
 
-  const lead = (request: ExecutionRequest, restore: Restore, key: string, patience: Patience): Beginning => {
+  /** `failure` is what somebody else's claim has just failed with: then this one is not sent. */
+  const lead = (
+    request: ExecutionRequest,
+    restore: Restore,
+    key: string,
+    patience: Patience,
+    failure: IdempotencyStorageError | undefined
+  ): Beginning => {
     const flight = flights.start(key, request.fingerprint, request.parent)
+    leaders.add(flight)
     const claiming: Claiming = {
       flight,
       patience,
@@ -272,22 +290,34 @@ export const makeBegin = (
       heldUntil: 0,
       isGhost: false
     }
-    return Effect.onError(claim(request, restore, claiming), () =>
-      Effect.suspend(() => {
-        flights.move(flight, { _tag: "unrecorded" })
-        return claiming.isGhost
-          ? background.releaseGhost(request.identifiers, claiming.token, request.lease)
-          : Effect.void
-      })
-    )
+    const beginning =
+      failure === undefined
+        ? claim(request, restore, claiming)
+        : Effect.flatMap(
+            Clock.currentTimeMillis,
+            (now) => storageFailure(request, failure) ?? degraded(request, claiming, now, failure)
+          )
+    return Effect.onExit(beginning, (exit) => {
+      leaders.delete(flight)
+      if (Exit.isSuccess(exit)) return Effect.void
+      flights.move(flight, { _tag: "unrecorded" })
+      return claiming.isGhost
+        ? background.releaseGhost(request.identifiers, claiming.token, request.lease)
+        : Effect.void
+    })
   }
 
-  const join = (request: ExecutionRequest, restore: Restore, patience: Patience): Beginning =>
+  const join = (
+    request: ExecutionRequest,
+    restore: Restore,
+    patience: Patience,
+    failure?: IdempotencyStorageError
+  ): Beginning =>
     Effect.suspend(() => {
       if (dependencies.isClosed()) return Effect.interrupt
       const key = storedKey(request.identifiers)
       const flight = flights.get(key)
-      if (flight === undefined) return lead(request, restore, key, patience)
+      if (flight === undefined) return lead(request, restore, key, patience, failure)
       return isWithin(request.parent, flight)
         ? inFlight(request, request.lease)
         : follow(request, restore, flight, patience)

@@ -1,18 +1,19 @@
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import { IdempotencyDomainService } from "../../IdempotencyDomainService.js"
 import { IdempotencyMetrics } from "../../IdempotencyMetrics.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { type Codecs, makeCodecs } from "../codecs.js"
 import { makeTokens } from "../tokens.js"
 import { makeBackground } from "./background.js"
-import { makeBegin } from "./begin.js"
+import { type BeginDependencies, makeBegin } from "./begin.js"
 import { makeFlights } from "./flights.js"
 import { makeLeases } from "./leases.js"
-import type { Dependencies } from "./ownership.js"
 import type { BeginError, Begun, ExecutionRequest, Restore } from "./request.js"
 import type { Settings } from "./settings.js"
 import { makeStorage } from "./storage.js"
@@ -25,6 +26,11 @@ export interface Engine {
   readonly codecs: Codecs
   /** Where interruption is off; `restore` is for its waits. */
   readonly begin: (request: ExecutionRequest, restore: Restore) => Effect.Effect<Begun, BeginError>
+  /**
+   * Runs an effect in a fiber of the layer, which outlives its caller. At the layer's end owners have their time to
+   * finish; what runs after that is interrupted.
+   */
+  readonly fork: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R>
   /** Whether it is asked for the first time. */
   readonly isFirst: (what: string) => boolean
   /** How much is under way, for tests and for shutdown. */
@@ -41,6 +47,8 @@ const ended = (isUnderWay: () => boolean, millis: number): Effect.Effect<void> =
   pipe(
     Effect.sleep(Math.min(5, millis)),
     Effect.repeat({ while: isUnderWay }),
+    // Finalizers are not interruptible, and a time-out waits for what it interrupts.
+    Effect.interruptible,
     Effect.timeoutOption(millis),
     Effect.when(isUnderWay),
     Effect.withClock(Clock.make()),
@@ -57,8 +65,10 @@ export const makeEngine = (
     const storage = yield* makeStorage(repository.claims, settings)
     const leases = yield* makeLeases(storage)
     const background = yield* makeBackground(storage, settings)
+    const detached = yield* Scope.make()
     const flights = makeFlights()
-    const owners: Dependencies["owners"] = new Set()
+    const owners: BeginDependencies["owners"] = new Set()
+    const leaders: BeginDependencies["leaders"] = new Set()
     let isClosed = false
     const seen = new Set<string>()
 
@@ -66,12 +76,13 @@ export const makeEngine = (
     yield* Effect.addFinalizer(() =>
       Effect.gen(function* () {
         isClosed = true
-        const hasOwners = () => owners.size > 0
+        const hasOwners = () => owners.size + leaders.size > 0
         yield* ended(hasOwners, settings.shutdownGrace)
         yield* Effect.forEach([...owners], ({ interrupt }) => interrupt, { discard: true })
         yield* ended(hasOwners, 2 * settings.storageTimeout)
         yield* ended(() => background.size() > 0, settings.storageTimeout)
         yield* background.close
+        yield* Scope.close(detached, Exit.void)
       })
     )
 
@@ -88,9 +99,11 @@ export const makeEngine = (
         metrics,
         settings,
         owners,
+        leaders,
         tokens: makeTokens(),
         isClosed: () => isClosed
       }),
+      fork: Effect.forkIn(detached),
       isFirst: (what) => {
         if (seen.has(what)) return false
         seen.add(what)

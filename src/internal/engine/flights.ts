@@ -17,6 +17,8 @@ export type Phase =
       readonly reason: IdempotencyStorageError
       readonly isEnd: boolean
     }
+  /** The store failed, and the leader was refused. */
+  | { readonly _tag: "failed"; readonly error: IdempotencyStorageError }
   | { readonly _tag: "recorded"; readonly record: Recorded }
   | { readonly _tag: "unrecorded" }
 
@@ -43,8 +45,18 @@ export interface Flights {
   readonly size: () => number
 }
 
-const isEnd = (phase: Phase): boolean =>
-  phase._tag === "recorded" || phase._tag === "unrecorded" || (phase._tag === "given" && phase.isEnd)
+const isEnd = (phase: Phase): boolean => {
+  switch (phase._tag) {
+    case "failed":
+    case "recorded":
+    case "unrecorded":
+      return true
+    case "given":
+      return phase.isEnd
+    default:
+      return false
+  }
+}
 
 /** Whether the flight is the given one or runs within it. */
 export const isWithin = (inner: Flight | undefined, outer: Flight): boolean => {

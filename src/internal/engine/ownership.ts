@@ -35,6 +35,8 @@ export interface Dependencies {
   readonly settings: Settings
   /** The owners whose effect is running: shutdown waits for them, then interrupts them. */
   readonly owners: Set<{ readonly interrupt: Effect.Effect<void> }>
+  /** Once true, nobody claims any more: the engine's scope is closing. */
+  readonly isClosed: () => boolean
 }
 
 /** How an owner came to run, and what it therefore holds. */
@@ -61,6 +63,8 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
   let isEnded = false
   let interruptEffect: Effect.Effect<void> | undefined
   let isInterrupted = false
+  /** A completion in the background ends lease and flight. */
+  let isHandedOver = false
 
   const interrupt = Effect.suspend(() => {
     isInterrupted = true
@@ -102,7 +106,11 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
       isEnded = true
       return Effect.ensuring(
         ending,
-        Effect.sync(() => owners.delete(owner))
+        Effect.sync(() => {
+          owners.delete(owner)
+          // Whatever happened, no lease is renewed and nobody waits for an owner that has ended.
+          if (!isHandedOver) unrecorded()
+        })
       )
     })
 
@@ -191,7 +199,7 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
     }
     // Others in this process may lead now: nobody waits for what this owner will learn.
     unrecorded()
-    if (request.inFlight === "fail") return takenOver
+    if (request.inFlight === "fail" || dependencies.isClosed()) return takenOver
     return Effect.flatMap(Effect.zip(Clock.currentTimeMillis, pollDelay(polls)), ([now, delay]) =>
       now >= giveUpAt
         ? takenOver
@@ -206,9 +214,18 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
     )
   }
 
+  /** A claim that may have taken effect all the same. */
+  const releaseGhost = Effect.suspend(() =>
+    grant.isGhost ? background.releaseGhost(identifiers, token, request.lease) : Effect.void
+  )
+
   /** The store did not take the outcome: it goes on in the background, and the caller gets what it asked for. */
   const unanswered = (outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> => {
-    if (unprotected !== undefined) return Effect.sync(() => keep(outcome))
+    if (unprotected !== undefined)
+      return Effect.zipRight(
+        releaseGhost,
+        Effect.sync(() => keep(outcome))
+      )
     const given = { _tag: "given", outcome, reason: error } as const
     if (flight !== undefined) move(flight, { ...given, isEnd: false })
     const job = pipe(
@@ -226,7 +243,10 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
     )
     return pipe(
       background.run(Effect.onInterrupt(job, () => Effect.sync(() => end({ ...given, isEnd: true })))),
-      Effect.tap((isRunning) => (isRunning ? undefined : end({ ...given, isEnd: true }))),
+      Effect.tap((isRunning) => {
+        isHandedOver = isRunning
+        return isRunning ? undefined : end({ ...given, isEnd: true })
+      }),
       Effect.zipRight(metrics.recordDegraded(operation)),
       Effect.zipRight(
         isStrict(request) ? Effect.fail(error) : Effect.succeed<Settlement>({ _tag: "Unprotected", reason: error })
@@ -263,9 +283,7 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
   }
 
   const release = (): Effect.Effect<void> => {
-    if (claimedAt === undefined) {
-      return grant.isGhost ? background.releaseGhost(identifiers, token, request.lease) : Effect.void
-    }
+    if (claimedAt === undefined) return releaseGhost
     return Effect.catchAll(
       Effect.asVoid(storage.within(operation, "release", storage.claims.release(identifiers, { token }))),
       () => background.releaseGhost(identifiers, token, request.lease)

@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
+import { makeDeadlines } from "./deadlines.js"
 import type { Settings } from "./settings.js"
 
 export interface Storage {
@@ -56,6 +57,7 @@ export const makeStorage = (
   settings: Settings
 ): Effect.Effect<Storage, never, Scope.Scope> =>
   Effect.gen(function* () {
+    const deadlines = yield* makeDeadlines
     let failuresInARow = 0
     const opened = Effect.unsafeMakeLatch(false)
     let isOpen = false
@@ -76,11 +78,11 @@ export const makeStorage = (
 
     const attempt = <A>(operation: string, method: string, call: Effect.Effect<A, IdempotencyStorageError>) =>
       pipe(
-        Effect.interruptible(call),
-        Effect.timeoutFail({
-          duration: settings.attemptTimeout,
-          onTimeout: () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
-        }),
+        deadlines.within(
+          call,
+          settings.attemptTimeout,
+          () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
+        ),
         Effect.tapBoth({ onFailure: failed, onSuccess: () => succeeded })
       )
 
@@ -108,11 +110,11 @@ export const makeStorage = (
         )
       })
       return pipe(
-        Effect.interruptible(Effect.retry(next, { schedule: settings.retry, while: isRetryable })),
-        Effect.timeoutFail({
-          duration: settings.storageTimeout - settings.attemptTimeout,
-          onTimeout: () => last
-        }),
+        deadlines.within(
+          Effect.retry(next, { schedule: settings.retry, while: isRetryable }),
+          settings.storageTimeout - settings.attemptTimeout,
+          () => last
+        ),
         Effect.mapError((error) => withApplied(error, unknown || isUnderWay))
       )
     }

@@ -1,0 +1,108 @@
+/** Deadlines of storage calls: one fiber of the layer keeps them all, as a timer per call would cost more than the call. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import { longestTimer } from "./settings.js"
+
+export interface Deadlines {
+  /**
+   * The call in a fiber of its own, given up after so many milliseconds. Nothing but the deadline, and an interruption
+   * of a caller that may be interrupted, cuts it short: the caller's own children would get the caller's interruption
+   * even where interruption is off.
+   */
+  readonly within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E) => Effect.Effect<A, E, R>
+}
+
+interface Deadline {
+  readonly at: number
+  readonly expire: () => void
+}
+
+export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(function* () {
+  const pending = new Set<Deadline>()
+  const wake = Effect.unsafeMakeLatch(false)
+  let nextTick = Number.POSITIVE_INFINITY
+
+  const expire = (now: number): void => {
+    nextTick = Number.POSITIVE_INFINITY
+    for (const deadline of pending) {
+      if (deadline.at > now) {
+        nextTick = Math.min(nextTick, deadline.at)
+      } else {
+        pending.delete(deadline)
+        deadline.expire()
+      }
+    }
+  }
+
+  const tick = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    expire(now)
+    wake.unsafeClose()
+    if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
+    yield* Effect.raceFirst(Effect.sleep(Math.min(nextTick - now, longestTimer)), wake.await)
+  })
+  yield* tick.pipe(
+    Effect.catchAllCause((cause) => Effect.logError("idempotency: the deadlines died", cause)),
+    Effect.forever,
+    Effect.interruptible,
+    Effect.annotateLogs("fiber", "idempotency.deadlines"),
+    Effect.forkScoped
+  )
+
+  // After the layer's end nobody keeps the time: what still waits then has waited long enough, and what comes after it
+  // (the release of an effect that did not let itself be stopped) has a timer of its own.
+  let isClosed = false
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      isClosed = true
+      expire(Number.POSITIVE_INFINITY)
+    })
+  )
+
+  const add = (deadline: Deadline): void => {
+    pending.add(deadline)
+    if (deadline.at < nextTick) {
+      nextTick = deadline.at
+      wake.unsafeOpen()
+    }
+  }
+
+  return {
+    within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E) =>
+      Effect.clockWith((clock) => {
+        if (isClosed) {
+          return Effect.daemonChildren(
+            Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout })
+          )
+        }
+        return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(call)), (fiber) =>
+          Effect.async<A, E>((resume) => {
+            const giveUp = () => {
+              fiber.removeObserver(observe)
+              fiber.unsafeInterruptAsFork(fiber.id())
+            }
+            const deadline: Deadline = {
+              at: clock.unsafeCurrentTimeMillis() + millis,
+              expire: () => {
+                giveUp()
+                resume(Effect.suspend(() => Effect.fail(onTimeout())))
+              }
+            }
+            const observe = (exit: Exit.Exit<A, E>) => {
+              pending.delete(deadline)
+              // Whoever stopped it, its fate is that of a call without an answer.
+              resume(Exit.isInterrupted(exit) ? Effect.fail(onTimeout()) : exit)
+            }
+            add(deadline)
+            fiber.addObserver(observe)
+            return Effect.sync(() => {
+              pending.delete(deadline)
+              giveUp()
+            })
+          })
+        )
+      })
+  }
+})

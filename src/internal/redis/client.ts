@@ -1,0 +1,91 @@
+import { isNoScript, isUnknownHeader } from "./errors.js"
+import type { Script } from "./scripts.js"
+
+/** What the store needs of `ioredis`, in either major: the commands. */
+export interface RedisCommands {
+  evalsha(sha: string, numberOfKeys: number, keysAndArguments: Array<string>): Promise<unknown>
+  eval(script: string, numberOfKeys: number, keysAndArguments: Array<string>): Promise<unknown>
+}
+
+/** A connection that only subscribes. */
+export interface SubscriberConnection {
+  connect(): Promise<void>
+  subscribe(...channels: Array<string>): Promise<unknown>
+  unsubscribe(...channels: Array<string>): Promise<unknown>
+  disconnect(): void
+  on(event: "message", listener: (channel: string) => void): unknown
+  on(event: "error" | "end", listener: (error?: unknown) => void): unknown
+}
+
+/** How a connection that only subscribes differs from the one it is made from. */
+export interface SubscriberOptions {
+  readonly lazyConnect: true
+  readonly autoResubscribe: false
+  readonly enableOfflineQueue: false
+  readonly enableReadyCheck: false
+  readonly readOnly: false
+  readonly maxRetriesPerRequest: 0
+  readonly retryStrategy: null
+  readonly keyPrefix: ""
+  readonly keepAlive: number
+}
+
+/** `Redis` of `ioredis`: a single node, or the primary that Sentinel names. */
+export interface RedisNodeClient extends RedisCommands {
+  readonly options: { readonly keyPrefix?: string | undefined }
+  config(subcommand: "GET", parameter: string): Promise<unknown>
+  duplicate(override: SubscriberOptions): SubscriberConnection
+}
+
+/** `Cluster` of `ioredis`. */
+export interface RedisClusterClient extends RedisCommands {
+  readonly options: { readonly keyPrefix?: string | undefined }
+  nodes(role: "all" | "master"): ReadonlyArray<RedisNodeClient>
+}
+
+/** A client of `ioredis` 5 or 6. */
+export type RedisClient = RedisNodeClient | RedisClusterClient
+
+export const isCluster = (client: RedisClient): client is RedisClusterClient => "nodes" in client
+
+/** One call of a script, of which exactly one end is told. It cannot be recalled. */
+export type Send = (
+  script: Script,
+  keys: ReadonlyArray<string>,
+  args: ReadonlyArray<string>,
+  onReplies: (replies: unknown) => void,
+  onFailure: (error: unknown) => void
+) => void
+
+/** Sends scripts by their digests, and as texts where the server does not remember them. */
+export const makeSend = (client: RedisClient): Send => {
+  let knowsHeaders = true
+
+  const send: Send = (script, keys, args, onReplies, onFailure) => {
+    const input = [...keys, ...args]
+    const withHeader = knowsHeaders
+    const text = withHeader ? script.flagged : script.plain
+    const onText = (error: unknown) => {
+      if (!withHeader || !isUnknownHeader(error)) return onFailure(error)
+      knowsHeaders = false
+      send(script, keys, args, onReplies, onFailure)
+    }
+    const onDigest = (error: unknown) =>
+      isNoScript(error) ? attempt(() => client.eval(text.lua, keys.length, input), onReplies, onText) : onFailure(error)
+    attempt(() => client.evalsha(text.sha, keys.length, input), onReplies, onDigest)
+  }
+  return send
+}
+
+/** A promise with both of its ends listened to, or the exception in place of one. */
+const attempt = (
+  call: () => Promise<unknown>,
+  onReply: (replies: unknown) => void,
+  onFailure: (error: unknown) => void
+): void => {
+  try {
+    void call().then(onReply, onFailure)
+  } catch (error) {
+    onFailure(error)
+  }
+}

@@ -1,0 +1,7 @@
+/**
+ * For tests: the contract suite for stores, and metrics that remember.
+ *
+ * @since 0.1.0
+ */
+export * from "./testing/RecordingMetrics.js"
+export * from "./testing/repositoryContract.js"

@@ -1,0 +1,268 @@
+/** Rule 8: an effect that succeeded is never run again because of its record. */
+import { describe, expect, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
+import { withIdempotency, withIdempotencyOutcome } from "../../src/withIdempotency.js"
+import {
+  counting,
+  during,
+  ended,
+  identifiersOf,
+  key,
+  operation,
+  singleProcess,
+  twoProcesses,
+  untyped,
+  within
+} from "../support/engineProcess.js"
+import { hanging, refused, replyLost, unavailable } from "../support/faultyRepository.js"
+
+const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
+
+const cyclic = (): unknown => {
+  const object: { self?: unknown } = {}
+  object.self = object
+  return object
+}
+
+const Even = Schema.Number.pipe(Schema.filter((number) => number % 2 === 0))
+
+const Dying = Schema.transform(Schema.String, Schema.String, {
+  strict: true,
+  decode: (text) => text,
+  encode: () => {
+    throw new Error("broken codec")
+  }
+})
+
+describe("a result that cannot be recorded is completed as unavailable", () => {
+  const results: ReadonlyArray<
+    readonly [what: string, value: unknown, options?: { readonly [name: string]: unknown }]
+  > = [
+    ["NaN", Number.NaN],
+    ["infinity in an object", { amounts: [1, Number.POSITIVE_INFINITY] }],
+    ["undefined in an array", [1, undefined]],
+    ["a bigint", { amount: 1n }],
+    ["a function", () => "paid"],
+    ["an object that holds itself", cyclic()],
+    ["what the schema does not encode", 3, { success: Even }],
+    ["what the schema dies of", "paid", { success: Dying }],
+    ["what the schema encodes to no JSON", Number.NaN, { success: Schema.Number }],
+    ["a result beyond maxResultBytes", "x".repeat(1000)]
+  ]
+  for (const [what, value, options] of results) {
+    it.scoped(`${what}: this caller gets its value, later ones IdempotencyResultUnavailableError`, () =>
+      Effect.gen(function* () {
+        const { process } = yield* singleProcess({ maxResultBytes: 100 })
+        const body = counting(Effect.succeed(value))
+        const call = process.run(untyped(body.effect, operation, key, options))
+        expect(yield* call).toStrictEqual(expect.objectContaining({ _tag: "Executed", value, attempt: 1 }))
+        expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+        expect(body.runs()).toBe(1)
+        expect(process.underWay()).toEqual(nothing)
+      })
+    )
+  }
+
+  it.scoped("null, and what was null before JSON, is not such a result", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const value = { a: null, b: [null, { c: null }], text: "null" }
+      const call = process.run(untyped(Effect.succeed(value), operation, key))
+      yield* call
+      expect(yield* call).toMatchObject({ _tag: "Replayed", value })
+    })
+  )
+
+  it.scoped("maxResultBytes counts the bytes of the encoded result, the quotes included", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess({ maxResultBytes: 10 })
+      const fits = process.run(untyped(Effect.succeed("éééé"), operation, key))
+      yield* fits
+      expect(yield* fits).toMatchObject({ _tag: "Replayed", value: "éééé" })
+      const exceeds = process.run(untyped(Effect.succeed("ééééx"), operation, "order-2"))
+      yield* exceeds
+      expect(yield* Effect.flip(exceeds)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+    })
+  )
+
+  it.scoped("a recorded failure beyond maxResultBytes: this caller gets its failure, later ones the error", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess({ maxResultBytes: 10 })
+      const body = counting(Effect.fail("a reason of more than ten bytes"))
+      const call = process.run(withIdempotency(body.effect, operation, key, { error: Schema.String }))
+      expect(yield* Effect.flip(call)).toBe("a reason of more than ten bytes")
+      expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+      expect(body.runs()).toBe(1)
+    })
+  )
+
+  it.scoped("a store that refuses the result but answers: the same", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("complete", refused("Rejected"), 4)
+      const body = counting(Effect.succeed("paid"))
+      const call = process.run(untyped(body.effect, operation, key, { onStorageFailure: "fail" }))
+      expect(yield* within("2 seconds")(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
+      expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+      expect(body.runs()).toBe(1)
+    })
+  )
+})
+
+describe("a completion without an answer goes on in the background", () => {
+  for (const fault of [unavailable, hanging]) {
+    const how = fault === hanging ? "hanging" : "refusing"
+
+    it.scoped(`proceed: the caller waits storageTimeout, then gets its value, counted as degraded (${how})`, () =>
+      Effect.gen(function* () {
+        const { process, store } = yield* singleProcess()
+        yield* process.faults.plan("complete", fault)
+        const body = counting(Effect.succeed("paid"))
+        const call = process.run(untyped(body.effect, operation, key))
+        const { exit, took } = yield* during("1 second")(call)
+        expect(exit).toMatchObject(Exit.succeed({ _tag: "Unprotected", value: "paid", reason: { method: "complete" } }))
+        expect(took).toBeLessThanOrEqual(1000)
+        expect(yield* process.count("recordDegraded")).toBe(1)
+        expect(yield* store.stateOf()).toBe("Processing")
+        yield* process.faults.heal
+        yield* TestClock.adjust("2 seconds")
+        expect(yield* store.stateOf()).toBe("Completed")
+        expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
+        expect(body.runs()).toBe(1)
+        expect(process.underWay()).toEqual(nothing)
+      })
+    )
+
+    for (const options of [{ onStorageFailure: "fail" }, { guarantee: "at-most-once" }]) {
+      it.scoped(
+        `${JSON.stringify(options)}: IdempotencyStorageError of complete, and the result all the same (${how})`,
+        () =>
+          Effect.gen(function* () {
+            const { process } = yield* singleProcess()
+            yield* process.faults.plan("complete", fault)
+            const body = counting(Effect.succeed("paid"))
+            const call = process.run(untyped(body.effect, operation, key, options))
+            const { exit, took } = yield* during("1 second")(Effect.flip(call))
+            expect(exit).toMatchObject(Exit.succeed({ _tag: "IdempotencyStorageError", method: "complete" }))
+            expect(took).toBeLessThanOrEqual(1000)
+            yield* process.faults.heal
+            yield* TestClock.adjust("2 seconds")
+            expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
+            expect(body.runs()).toBe(1)
+          })
+      )
+    }
+  }
+
+  it.scoped("a completion that took effect without an answer is recorded once", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("complete", replyLost)
+      const body = counting(Effect.succeed("paid"))
+      const call = process.run(untyped(body.effect, operation, key))
+      expect(yield* within("1 second")(call)).toMatchObject({ _tag: "Unprotected", value: "paid" })
+      yield* process.faults.heal
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
+      expect(body.runs()).toBe(1)
+    })
+  )
+
+  it.scoped("the key is renewed meanwhile: nobody takes over while it goes on", () =>
+    Effect.gen(function* () {
+      const { one, store, two } = yield* twoProcesses()
+      yield* one.faults.plan("complete", unavailable)
+      const body = counting(Effect.delay(Effect.succeed("paid"), "25 seconds"))
+      const owner = yield* Effect.fork(one.run(untyped(body.effect, operation, key)))
+      yield* TestClock.adjust("26 seconds")
+      expect(yield* ended(owner)).toMatchObject({ _tag: "Unprotected" })
+      const other = yield* Effect.fork(
+        two.run(untyped(Effect.succeed("other"), operation, key, { waitTimeout: "5 minutes" }))
+      )
+      yield* TestClock.adjust("20 seconds")
+      expect(yield* store.stateOf()).toBe("Processing")
+      yield* one.faults.heal
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* ended(other)).toMatchObject({ _tag: "Replayed", value: "paid" })
+      expect(body.runs()).toBe(1)
+    })
+  )
+
+  it.scoped("it ends with the lease: after that the key is free to be taken over", () =>
+    Effect.gen(function* () {
+      const { one, two } = yield* twoProcesses()
+      yield* one.faults.plan("complete", unavailable)
+      yield* within("1 second")(one.run(untyped(Effect.succeed("paid"), operation, key, { lease: "10 seconds" })))
+      yield* TestClock.adjust("12 seconds")
+      expect(one.underWay()).toEqual(nothing)
+      const other = two.run(untyped(Effect.succeed("other"), operation, key))
+      expect(yield* within("10 seconds")(other)).toMatchObject({ _tag: "Executed", value: "other", attempt: 2 })
+    })
+  )
+
+  it.scoped("somebody else's result was recorded meanwhile: theirs stays", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.plan(["complete", "renew"], unavailable)
+      const call = process.run(untyped(Effect.succeed("paid"), operation, key))
+      yield* within("1 second")(call)
+      yield* store.loseEverything
+      yield* store.claim("theirs")
+      yield* store.complete("theirs")
+      yield* process.faults.heal
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* call).toMatchObject({ _tag: "Replayed", value: "theirs" })
+      expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  it.scoped("what goes on in the background is bounded in number; beyond it, a lease lapses", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess({ maxBackgroundCompletions: 2, breakerThreshold: 1000 })
+      yield* process.faults.plan("complete", unavailable)
+      for (const which of ["a", "b", "c"]) {
+        expect(yield* within("1 second")(process.run(untyped(Effect.succeed(which), operation, which)))).toMatchObject({
+          _tag: "Unprotected",
+          value: which
+        })
+      }
+      expect(process.underWay()).toEqual({ owners: 0, flights: 2, leases: 2, background: 2 })
+      yield* process.faults.heal
+      yield* TestClock.adjust("2 seconds")
+      expect(process.underWay()).toEqual(nothing)
+      const states = yield* Effect.forEach(["a", "b", "c"], (which) => store.stateOf(identifiersOf({ key: which })))
+      expect(states).toEqual(["Completed", "Completed", "Processing"])
+    })
+  )
+
+  it.scoped("callers of this process meanwhile: proceed shares the value, fail gets the storage error", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("complete", unavailable)
+      const body = counting(Effect.succeed("paid"))
+      yield* within("1 second")(process.run(withIdempotency(body.effect, operation, key)))
+      expect(yield* process.run(untyped(body.effect, operation, key))).toMatchObject({
+        _tag: "Unprotected",
+        value: "paid"
+      })
+      const strict = withIdempotencyOutcome(body.effect, operation, key, { onStorageFailure: "fail" })
+      expect(yield* Effect.flip(process.run(strict))).toMatchObject({ _tag: "IdempotencyStorageError" })
+      expect(body.runs()).toBe(1)
+    })
+  )
+
+  it.scoped("a store that dies at the completion is a defect of the caller; nothing is left in flight", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("complete", () => Effect.die("broken driver"), 1)
+      const exit = yield* Effect.exit(process.run(withIdempotency(Effect.succeed("paid"), operation, key)))
+      expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBe("broken driver")
+      yield* TestClock.adjust("1 second")
+      expect(process.underWay()).toEqual(nothing)
+    })
+  )
+})

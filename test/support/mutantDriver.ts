@@ -1,0 +1,81 @@
+/** A store made of the transition function, of which any part can be replaced by a faulty one. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
+import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
+import type { Driver, State } from "../../src/internal/protocol.js"
+import { storedKey } from "../../src/internal/storedKey.js"
+import * as transition from "../../src/internal/transition.js"
+
+type Transitions = Omit<typeof transition, "live">
+
+/** What may be wrong with a store. */
+export interface Fault {
+  readonly transitions?: Partial<Transitions>
+  readonly keyOf?: (identifiers: IdempotencyIdentifiers) => string
+  /** Reads, lets others go first, then writes. */
+  readonly notAtomic?: boolean
+  /** When the key really goes, whatever its state says. */
+  readonly timeToLive?: (state: State, before: State | undefined, now: number) => number
+}
+
+interface Stored {
+  readonly state: State
+  readonly goesAt: number
+}
+
+const makeFaultyDriver = (fault: Fault): Driver => {
+  const stored = new Map<string, Stored>()
+  const step = { ...transition, ...fault.transitions }
+  const keyOf = fault.keyOf ?? storedKey
+
+  const apply = <Reply>(
+    identifiers: IdempotencyIdentifiers,
+    next: (state: State | undefined, now: number) => transition.Transition<Reply>
+  ): Effect.Effect<Reply> =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const key = keyOf(identifiers)
+      const found = stored.get(key)
+      const before = found !== undefined && now < found.goesAt ? found.state : undefined
+      if (fault.notAtomic === true) yield* Effect.yieldNow()
+      const { reply, state } = next(before, now)
+      if (state === undefined) stored.delete(key)
+      else if (state !== before) {
+        stored.set(key, { state, goesAt: fault.timeToLive?.(state, before, now) ?? state.expiresAt })
+      }
+      return reply
+    })
+
+  return {
+    name: "faulty",
+    claim: (ids, request) => apply(ids, (state, now) => step.claim(state, request, now)),
+    complete: (ids, request) => apply(ids, (state, now) => step.complete(state, request, now)),
+    release: (ids, request) => apply(ids, (state, now) => step.release(state, request, now)),
+    hold: (ids, request) => apply(ids, (state, now) => step.hold(state, request, now)),
+    saveStep: (ids, request) => apply(ids, (state, now) => step.saveStep(state, request, now)),
+    resolve: (ids, request) => apply(ids, (state, now) => step.resolve(state, request, now)),
+    reset: (ids, request) => apply(ids, (state, now) => step.reset(state, request, now)),
+    renew: (leases) =>
+      Effect.forEach(leases, ({ identifiers, request }) =>
+        apply(identifiers, (state, now) => step.renew(state, request, now))
+      ),
+    read: (all) =>
+      Effect.forEach(all, (ids) => apply(ids, (state, now) => ({ state, reply: transition.live(state, now) }))),
+    insert: (records) =>
+      Effect.forEach(records, ({ identifiers, request }) =>
+        apply(identifiers, (state, now) => step.insert(state, request, now))
+      ),
+    // No batch can be rolled back.
+    atomicTogether: (identifiers) => identifiers.length <= 1,
+    remove: (all) => Effect.forEach(all, (ids) => apply(ids, step.remove)),
+    changes: () => Effect.succeed(Effect.never)
+  }
+}
+
+export const faultyStore = (fault: Fault): Layer.Layer<IdempotencyRepository> =>
+  Layer.effect(
+    IdempotencyRepository,
+    Effect.suspend(() => IdempotencyRepository.make(makeFaultyDriver(fault)))
+  )

@@ -1,0 +1,273 @@
+/**
+ * Redis servers for tests, each on free loopback ports and in a directory of its own, stopped with the scope.
+ *
+ * The binary is `REDIS_SERVER`, else `redis-server` or `valkey-server` on the `PATH`; on Debian and Ubuntu, as root, it
+ * is installed once; else starting a server is a defect that names the three ways to get one.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process"
+import { accessSync, constants, existsSync, mkdtempSync, rmSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { delimiter, join } from "node:path"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { Redis } from "ioredis"
+
+export interface RedisServer {
+  readonly host: "127.0.0.1"
+  readonly port: number
+  readonly url: string
+  readonly pid: number
+  /** Sends a signal to the server: `SIGSTOP` and `SIGCONT` for a pause, `SIGKILL` for a crash. */
+  readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** Commands to the server from a connection of its own, as `redis-cli` would send them. */
+  readonly command: (name: string, ...args: ReadonlyArray<string | number>) => Effect.Effect<unknown>
+}
+
+export interface RedisCluster {
+  /** Three primaries, then their replicas in the same order. */
+  readonly servers: ReadonlyArray<RedisServer>
+  readonly nodes: ReadonlyArray<{ readonly host: string; readonly port: number }>
+}
+
+const isExecutable = (path: string): boolean => {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const onPath = (name: string): string | undefined =>
+  (process.env["PATH"] ?? "")
+    .split(delimiter)
+    .map((directory) => join(directory, name))
+    .find(isExecutable)
+
+const anyOnPath = (): string | undefined => onPath("redis-server") ?? onPath("valkey-server")
+
+const install = (): string | undefined => {
+  if (process.getuid?.() !== 0 || onPath("apt-get") === undefined || !existsSync("/etc/debian_version"))
+    return undefined
+  console.warn("No redis-server on the PATH: installing it once with apt-get.")
+  execFileSync("apt-get", ["update"], { stdio: "ignore" })
+  execFileSync("apt-get", ["install", "-y", "--no-install-recommends", "redis-server"], {
+    stdio: "ignore",
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" }
+  })
+  return anyOnPath()
+}
+
+const findBinary = (): string => {
+  const named = process.env["REDIS_SERVER"]
+  if (named !== undefined && named !== "") {
+    if (isExecutable(named)) return named
+    throw new Error(`REDIS_SERVER is not an executable file: ${named}`)
+  }
+  const found = anyOnPath() ?? install()
+  if (found !== undefined) return found
+  throw new Error(
+    "These tests need a Redis server: put redis-server or valkey-server on the PATH, name the binary in REDIS_SERVER, or run them as root on Debian or Ubuntu"
+  )
+}
+
+let binary: string | undefined
+const serverBinary = (): string => {
+  binary ??= findBinary()
+  return binary
+}
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const server = createServer()
+    server.once("error", () => resolve(false))
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)))
+  })
+
+/** A node of a cluster also listens this much higher. */
+const busOffset = 10_000
+
+/** Below the ports that a system hands to clients, so that none takes it before the server does, or meets itself. */
+const freePort = async (): Promise<number> => {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 12_000)
+    if ((await isFree(port)) && (await isFree(port + busOffset))) return port
+  }
+}
+
+const running = new Set<ChildProcess>()
+process.once("exit", () => {
+  for (const child of running) child.kill("SIGKILL")
+})
+
+const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
+
+const stop = (child: ChildProcess): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (hasEnded(child)) return resume(Effect.void)
+    child.once("exit", () => resume(Effect.void))
+    // A stopped process would not hear anything gentler, and nothing in it is worth keeping.
+    child.kill("SIGKILL")
+  })
+
+const client = (port: number): Redis => {
+  const redis = new Redis({
+    port,
+    host: "127.0.0.1",
+    lazyConnect: true,
+    retryStrategy: null,
+    enableReadyCheck: false,
+    connectTimeout: 1000
+  })
+  redis.on("error", () => {})
+  return redis
+}
+
+const runCommand = (
+  port: number,
+  name: string,
+  args: ReadonlyArray<string | number>
+): Effect.Effect<unknown, unknown> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => client(port)),
+    (redis) => Effect.tryPromise({ try: () => redis.call(name, ...args), catch: (error) => error }),
+    (redis) => Effect.sync(() => redis.disconnect())
+  )
+
+/** A server that asks for a password, or waits for its primary, has started. */
+const isAnswer = (error: unknown): boolean =>
+  error instanceof Error && error.name === "ReplyError" && !error.message.startsWith("LOADING")
+
+const start = (args: ReadonlyArray<string>): Effect.Effect<RedisServer, unknown, Scope.Scope> =>
+  Effect.gen(function* () {
+    const port = yield* Effect.promise(freePort)
+    const directory = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "idempotency-redis-"))),
+      (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+    )
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        const settings = [
+          "--port",
+          `${port}`,
+          "--bind",
+          "127.0.0.1",
+          "--dir",
+          directory,
+          "--save",
+          "",
+          "--appendonly",
+          "no"
+        ]
+        const started = spawn(serverBinary(), [...settings, ...args], { stdio: "ignore" })
+        started.on("error", () => {})
+        running.add(started)
+        return started
+      }),
+      (started) =>
+        Effect.ensuring(
+          stop(started),
+          Effect.sync(() => running.delete(started))
+        )
+    )
+    const { pid } = child
+    if (pid === undefined) return yield* Effect.dieMessage("the Redis server could not be started")
+    const answers = Effect.suspend(() =>
+      hasEnded(child)
+        ? Effect.dieMessage("the Redis server ended at once")
+        : Effect.catchIf(runCommand(port, "ping", []), isAnswer, Effect.succeed)
+    )
+    yield* Effect.retry(answers, Schedule.intersect(Schedule.spaced("25 millis"), Schedule.recurs(400)))
+    return {
+      host: "127.0.0.1",
+      port,
+      url: `redis://127.0.0.1:${port}`,
+      pid,
+      signal: (signal) => Effect.sync(() => void child.kill(signal)),
+      command: (name, ...rest) => Effect.orDie(runCommand(port, name, rest))
+    } satisfies RedisServer
+  })
+
+/** One server, with arguments of its command line beside those of every test's server. */
+export const standaloneWith = (...args: ReadonlyArray<string>): Effect.Effect<RedisServer, never, Scope.Scope> =>
+  Effect.orDie(start(args))
+
+/** One server. */
+export const standalone: Effect.Effect<RedisServer, never, Scope.Scope> = standaloneWith()
+
+const until = (what: string, condition: Effect.Effect<boolean>): Effect.Effect<void> =>
+  condition.pipe(
+    Effect.filterOrFail((holds) => holds),
+    Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(600))),
+    Effect.orDieWith(() => new Error(`the cluster did not come up: ${what}`)),
+    Effect.asVoid
+  )
+
+const slots = 16_384
+const primaries = 3
+
+/** A cluster of three primaries with a replica each, whose nodes fail over after 1.5 seconds. */
+export const cluster: Effect.Effect<RedisCluster, never, Scope.Scope> = Effect.gen(function* () {
+  const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"]
+  const servers = yield* Effect.all(
+    Array.from({ length: 2 * primaries }, () => standaloneWith(...args)),
+    { concurrency: "unbounded" }
+  )
+  const ids = yield* Effect.forEach(servers, ({ command }) => Effect.map(command("cluster", "myid"), String))
+  for (const [index, { command }] of servers.entries()) {
+    yield* command("cluster", "set-config-epoch", index + 1)
+    if (index < primaries) {
+      const [from, to] = [index, index + 1].map((part) => Math.floor((part * slots) / primaries))
+      yield* command(
+        "cluster",
+        "addslots",
+        ...Array.from({ length: (to ?? 0) - (from ?? 0) }, (_, n) => n + (from ?? 0))
+      )
+    }
+  }
+  for (const { host, port } of servers.slice(1))
+    yield* (servers[0] ?? servers[1])?.command("cluster", "meet", host, port) ?? Effect.void
+  const everywhere = (what: string, holds: (info: string) => boolean) =>
+    until(
+      what,
+      Effect.map(
+        Effect.forEach(servers, ({ command }) => Effect.map(command("cluster", "info"), String), {
+          concurrency: "unbounded"
+        }),
+        (infos) => infos.every(holds)
+      )
+    )
+  yield* everywhere("nodes know each other", (info) => info.includes(`cluster_known_nodes:${servers.length}`))
+  for (const [index, { command }] of servers.slice(primaries).entries()) {
+    yield* until(
+      "replicas follow",
+      Effect.orElseSucceed(
+        Effect.as(Effect.sandbox(command("cluster", "replicate", ids[index] ?? "")), true),
+        () => false
+      )
+    )
+  }
+  yield* everywhere("all slots are served", (info) => info.includes("cluster_state:ok"))
+  yield* until(
+    "replicas are in step",
+    Effect.map(
+      Effect.forEach(servers.slice(primaries), ({ command }) => Effect.map(command("info", "replication"), String)),
+      (infos) => infos.every((info) => info.includes("master_link_status:up"))
+    )
+  )
+  return { servers, nodes: servers.map(({ host, port }) => ({ host, port })) }
+})
+
+/** One server for all tests of a layer. */
+export class StandaloneRedis extends Context.Tag("test/StandaloneRedis")<StandaloneRedis, RedisServer>() {
+  static readonly layer: Layer.Layer<StandaloneRedis> = Layer.scoped(StandaloneRedis, standalone)
+}
+
+/** One cluster for all tests of a layer. */
+export class ClusterRedis extends Context.Tag("test/ClusterRedis")<ClusterRedis, RedisCluster>() {
+  static readonly layer: Layer.Layer<ClusterRedis> = Layer.scoped(ClusterRedis, cluster)
+}

@@ -1,0 +1,124 @@
+/** A TCP proxy in this process, before a server on the loopback, that loses what it is told to lose. */
+import { once } from "node:events"
+import { connect, createServer, type Server, type Socket } from "node:net"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+export interface TcpProxy {
+  readonly port: number
+  /** Drops every connection and refuses new ones. */
+  readonly cut: Effect.Effect<void>
+  /** Takes connections again. */
+  readonly mend: Effect.Effect<void>
+  /** Lets nothing through in either direction; what was sent meanwhile arrives when the proxy is mended. */
+  readonly blackHole: Effect.Effect<void>
+  /**
+   * The next request that matches reaches the server; its connection is cut when the server has answered, before the
+   * answer is passed on.
+   */
+  readonly loseReplyTo: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
+  /** The connection is cut instead of passing the next request that matches on. */
+  readonly loseRequest: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
+  /** How many replies and requests were lost so far. */
+  readonly lost: () => number
+}
+
+type Fault = { readonly what: "request" | "reply"; readonly matches: (request: Buffer) => boolean }
+
+interface Controls {
+  mode: "open" | "cut" | "blackHole"
+  fault: Fault | undefined
+  lost: number
+}
+
+const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: Socket): void => {
+  const upstream = connect(port, "127.0.0.1")
+  let losesReply = false
+  const close = () => {
+    client.destroy()
+    upstream.destroy()
+  }
+  for (const socket of [client, upstream]) {
+    sockets.add(socket)
+    socket.on("error", close).on("close", () => {
+      sockets.delete(socket)
+      close()
+    })
+  }
+  if (controls.mode === "cut") {
+    close()
+    return
+  }
+  client.on("data", (request) => {
+    const { fault } = controls
+    if (fault?.matches(request)) {
+      controls.fault = undefined
+      controls.lost++
+      if (fault.what === "request") {
+        close()
+        return
+      }
+      losesReply = true
+    }
+    upstream.write(request)
+  })
+  if (controls.mode === "blackHole") client.pause()
+  upstream.on("data", (reply) => {
+    if (losesReply) close()
+    else client.write(reply)
+  })
+}
+
+const listen = async (
+  port: number
+): Promise<{ readonly server: Server; readonly proxy: TcpProxy; readonly close: () => void }> => {
+  const sockets = new Set<Socket>()
+  const controls: Controls = { mode: "open", fault: undefined, lost: 0 }
+  const server = createServer((client) => pass(controls, sockets, port, client))
+  server.listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const address = server.address()
+  if (address === null || typeof address === "string") throw new Error("the proxy has no port")
+  const setMode = (mode: Controls["mode"]) =>
+    Effect.sync(() => {
+      controls.mode = mode
+      for (const socket of sockets) {
+        if (mode === "cut") socket.destroy()
+        else if (mode === "blackHole") socket.pause()
+        else socket.resume()
+      }
+    })
+  const setFault = (what: Fault["what"]) => (matches: Fault["matches"]) =>
+    Effect.sync(() => {
+      controls.fault = { what, matches }
+    })
+  return {
+    server,
+    close: () => {
+      for (const socket of sockets) socket.destroy()
+    },
+    proxy: {
+      port: address.port,
+      cut: setMode("cut"),
+      mend: setMode("open"),
+      blackHole: setMode("blackHole"),
+      loseReplyTo: setFault("reply"),
+      loseRequest: setFault("request"),
+      lost: () => controls.lost
+    }
+  }
+}
+
+/** A proxy on a free port before the given port, for the scope. */
+export const tcpProxy = (port: number): Effect.Effect<TcpProxy, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.promise(() => listen(port)),
+      ({ close, server }) =>
+        Effect.async<void>((resume) => {
+          server.close(() => resume(Effect.void))
+          close()
+        })
+    ),
+    ({ proxy }) => proxy
+  )

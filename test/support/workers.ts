@@ -1,0 +1,86 @@
+/** Worker processes, and the ledger that they append to. */
+import { type ChildProcess, spawn } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+export interface WorkerTask {
+  readonly url: string
+  readonly operation: string
+  readonly key: string
+  readonly ledger: string
+  readonly guarantee: "at-least-once" | "at-most-once"
+  readonly fibers: number
+  readonly bodyMillis: number
+  readonly lease: number
+  readonly storageTimeout: number
+  readonly hangs: boolean
+}
+
+export interface Worker {
+  /** The next line that the worker prints, as JSON. */
+  readonly nextLine: Effect.Effect<unknown>
+  readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+}
+
+const script = fileURLToPath(new URL("./worker.ts", import.meta.url))
+
+const stop = (child: ChildProcess) =>
+  Effect.async<void>((resume) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
+    child.once("exit", () => resume(Effect.void))
+    child.kill("SIGKILL")
+  })
+
+/** A worker process, killed with the scope if it still runs. */
+export const worker = (task: WorkerTask): Effect.Effect<Worker, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() =>
+        spawn(process.execPath, ["--import", "tsx", script, JSON.stringify(task)], {
+          stdio: ["ignore", "pipe", "inherit"]
+        })
+      ),
+      stop
+    ),
+    (child) => {
+      const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+      return {
+        nextLine: Effect.promise(async () => {
+          const line = await lines.next()
+          if (line.done === true) throw new Error("the worker ended without a word")
+          return JSON.parse(line.value)
+        }),
+        signal: (signal) => Effect.sync(() => void child.kill(signal))
+      }
+    }
+  )
+
+export interface Ledger {
+  readonly path: string
+  /** How often a body ran for the key, in all processes. */
+  readonly runs: (key: string) => number
+}
+
+/** An empty ledger file, removed with the scope. */
+export const ledger: Effect.Effect<Ledger, never, Scope.Scope> = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-idempotency-"))),
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true }))
+  ),
+  (folder) => {
+    const path = join(folder, "ledger")
+    writeFileSync(path, "")
+    return {
+      path,
+      runs: (key) =>
+        readFileSync(path, "utf8")
+          .split("\n")
+          .filter((line) => line === key).length
+    }
+  }
+)
