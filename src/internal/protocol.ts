@@ -104,6 +104,8 @@ export type RenewReply =
   | { readonly _tag: "Renewed" }
   | { readonly _tag: "Gone" }
   | { readonly _tag: "Lost"; readonly record: Completed | undefined }
+  /** This lease alone could not be renewed; the others of the call were. */
+  | { readonly _tag: "Failed"; readonly error: IdempotencyStorageError }
   | Corrupted
 
 export interface CompleteRequest {

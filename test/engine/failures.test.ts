@@ -156,7 +156,7 @@ describe("reply of claim or complete lost", () => {
             yield* process.faults.plan(verb, replyLost, times)
             const body = counting(Effect.succeed("paid"))
             const call = process.run(untyped(body.effect, operation, key, { guarantee }))
-            expect(yield* within("1 second")(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
+            expect(yield* within("1100 millis")(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
             expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
             expect(body.runs()).toBe(1)
             // The retries are the same execution.

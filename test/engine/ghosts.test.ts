@@ -4,18 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency } from "../../src/withIdempotency.js"
-import {
-  counting,
-  during,
-  key,
-  makeStore,
-  operation,
-  singleProcess,
-  startProcess,
-  twoProcesses,
-  untyped,
-  within
-} from "../support/engineProcess.js"
+import { counting, during, key, operation, singleProcess, untyped, within } from "../support/engineProcess.js"
 import { arrivingAfter, hanging, replySwallowed, unavailable } from "../support/faultyRepository.js"
 import { withPauses } from "../support/pausingClock.js"
 
@@ -29,12 +18,12 @@ describe("ghosts", () => {
       yield* process.faults.plan("claim", replySwallowed)
       const body = counting(Effect.succeed("paid"))
       const call = process.run(withIdempotency(body.effect, operation, key, fail))
-      expect(yield* within("1 second")(Effect.flip(call))).toMatchObject({ applied: "unknown", reason: "Timeout" })
+      expect(yield* within("1100 millis")(Effect.flip(call))).toMatchObject({ applied: "unknown", reason: "Timeout" })
       expect(yield* store.stateOf()).toBe("Released")
       yield* process.faults.heal
       yield* TestClock.adjust("5 seconds")
       expect(process.underWay()).toEqual(nothing)
-      expect(yield* during("1 second")(call)).toMatchObject({ exit: Exit.succeed("paid"), took: 0 })
+      expect(yield* during("1100 millis")(call)).toMatchObject({ exit: Exit.succeed("paid"), took: 0 })
       expect(body.runs()).toBe(1)
     })
   )
@@ -45,7 +34,7 @@ describe("ghosts", () => {
       yield* process.faults.plan("claim", replySwallowed)
       yield* process.faults.plan("release", unavailable, 5)
       const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, fail))
-      yield* within("1 second")(Effect.flip(call))
+      yield* within("1100 millis")(Effect.flip(call))
       expect(yield* store.stateOf()).toBe("Processing")
       yield* TestClock.adjust("10 seconds")
       expect(yield* store.stateOf()).toBe("Released")
@@ -70,7 +59,7 @@ describe("ghosts", () => {
       const { process, store } = yield* singleProcess()
       yield* process.faults.plan("claim", arrivingAfter("1500 millis"))
       const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, fail))
-      yield* within("1 second")(Effect.flip(call))
+      yield* within("1100 millis")(Effect.flip(call))
       yield* TestClock.adjust("5 seconds")
       expect(yield* store.stateOf()).toBe("Released")
     })
@@ -81,7 +70,7 @@ describe("ghosts", () => {
       const { process } = yield* singleProcess()
       yield* process.faults.plan("claim", unavailable)
       const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, fail))
-      yield* within("1 second")(Effect.flip(call))
+      yield* within("1100 millis")(Effect.flip(call))
       yield* TestClock.adjust("5 seconds")
       expect(process.faults.calls("release")).toHaveLength(0)
     })
@@ -92,7 +81,7 @@ describe("ghosts", () => {
       const { process } = yield* singleProcess()
       yield* process.faults.plan("claim", replySwallowed, 3)
       const call = process.run(untyped(Effect.succeed("paid"), operation, key))
-      expect(yield* within("1 second")(call)).toMatchObject({ _tag: "Unprotected", value: "paid" })
+      expect(yield* within("1100 millis")(call)).toMatchObject({ _tag: "Unprotected", value: "paid" })
       expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
     })
   )
@@ -102,7 +91,7 @@ describe("ghosts", () => {
       const { process, store } = yield* singleProcess()
       yield* process.faults.plan("claim", replySwallowed, 3)
       const call = process.run(withIdempotency(Effect.fail("refused"), operation, key))
-      expect(yield* within("1 second")(Effect.flip(call))).toBe("refused")
+      expect(yield* within("1100 millis")(Effect.flip(call))).toBe("refused")
       expect(yield* store.stateOf()).toBe("Released")
     })
   )
@@ -167,35 +156,35 @@ describe("late claim replies", () => {
   it.scoped("somebody else took over during the pause: the body does not run, and their result is replayed", () =>
     withPauses((pause) =>
       Effect.gen(function* () {
-        const { one, two } = yield* twoProcesses()
-        const theirs = two.run(withIdempotency(Effect.succeed("theirs"), operation, key))
-        yield* one.faults.plan(
+        const { process, store } = yield* singleProcess()
+        const takenOver = Effect.zipRight(store.claim("theirs"), store.complete("theirs"))
+        yield* process.faults.plan(
           "claim",
-          (call) => Effect.zipLeft(call, Effect.zipRight(pause("31 seconds"), Effect.orDie(theirs))),
+          (call) => Effect.zipLeft(call, pause("31 seconds").pipe(Effect.zipRight(takenOver))),
           1
         )
         const mine = counting(Effect.succeed("mine"))
-        expect(yield* one.run(withIdempotency(mine.effect, operation, key))).toBe("theirs")
+        expect(yield* process.run(withIdempotency(mine.effect, operation, key))).toBe("theirs")
         expect(mine.runs()).toBe(0)
       })
     )
   )
 
-  it.scoped("at-most-once: the key that lapsed during the pause is still this caller's", () =>
+  it.scoped("at-most-once: the key that was called lapsed during the pause is still this caller's", () =>
     withPauses((pause) =>
       Effect.gen(function* () {
-        const store = yield* makeStore()
-        const [one, two] = yield* Effect.all([startProcess(store), startProcess(store)])
-        const options = { guarantee: "at-most-once" } as const
-        const theirs = Effect.flip(two.run(withIdempotency(Effect.succeed("theirs"), operation, key, options)))
-        yield* one.faults.plan(
+        const { process, store } = yield* singleProcess()
+        const lapsed = store.claim("theirs", { guarantee: "at-most-once" })
+        yield* process.faults.plan(
           "claim",
-          (call) => Effect.zipLeft(call, Effect.zipRight(pause("31 seconds"), Effect.orDie(theirs))),
+          (call) => Effect.zipLeft(call, pause("31 seconds").pipe(Effect.zipRight(lapsed))),
           1
         )
         const mine = counting(Effect.succeed("mine"))
-        expect(yield* one.run(withIdempotency(mine.effect, operation, key, options))).toBe("mine")
+        const call = withIdempotency(mine.effect, operation, key, { guarantee: "at-most-once" })
+        expect(yield* process.run(call)).toBe("mine")
         expect(mine.runs()).toBe(1)
+        expect(yield* lapsed).toMatchObject({ _tag: "Settled" })
       })
     )
   )

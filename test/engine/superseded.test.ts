@@ -209,7 +209,7 @@ describe("lost, with the effect still running", () => {
       yield* store.claim("winner", { lease: 300_000 })
       yield* process.faults.heal
       yield* TestClock.adjust("10 seconds")
-      const { exit, took } = yield* during("1 second")(Effect.zipRight(store.complete("winner"), Fiber.join(late)))
+      const { exit, took } = yield* during("1100 millis")(Effect.zipRight(store.complete("winner"), Fiber.join(late)))
       expect(exit).toMatchObject(Exit.succeed({ _tag: "Replayed", value: "theirs" }))
       expect(took).toBe(0)
     })

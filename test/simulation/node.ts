@@ -1,5 +1,5 @@
 /** A process: an engine, with its clock, its fibers, and a bad network between it and the store. */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -7,7 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { pipe } from "effect/Function"
 import * as HashSet from "effect/HashSet"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
@@ -15,10 +15,12 @@ import * as Random from "effect/Random"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import * as Supervisor from "effect/Supervisor"
-import { Idempotency } from "../../src/Idempotency.js"
+import { Idempotency, type IdempotencyEngineOptions } from "../../src/Idempotency.js"
 import { IdempotencyDomainService } from "../../src/IdempotencyDomainService.js"
 import { IdempotencyMetrics } from "../../src/IdempotencyMetrics.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
+import { makeEngine } from "../../src/internal/engine/engine.js"
+import { decodeSettings } from "../../src/internal/engine/settings.js"
 import { MemoryIdempotencyRepository } from "../../src/MemoryIdempotencyRepository.js"
 import {
   FaultInjectingRepository,
@@ -132,49 +134,55 @@ const serviceOf = <I, S>(tag: Context.Tag<I, S>, layer: Layer.Layer<I, unknown>)
   Effect.runSync(Effect.orDie(Effect.provide(tag, layer)))
 
 const noMetrics = serviceOf(IdempotencyMetrics, IdempotencyMetrics.layerNoop)
-const domain = Layer.succeed(
-  IdempotencyDomainService,
-  serviceOf(IdempotencyDomainService, IdempotencyDomainService.layerWith({ minTimeToLive: "1 second" }))
-)
+const domain = serviceOf(IdempotencyDomainService, IdempotencyDomainService.layerWith({ minTimeToLive: "1 second" }))
 /** The engine asks for nothing but the claims of its repository. */
 const recordsOfNobody = serviceOf(IdempotencyRepository, MemoryIdempotencyRepository.layer)
+
+const engineOptions = ({ breakerThreshold, shutdownGrace }: Process): IdempotencyEngineOptions => ({
+  storageTimeout,
+  maxResultBytes,
+  shutdownGrace,
+  breakerThreshold,
+  unknownRetention: "1 hour",
+  breakerProbeInterval: 500
+})
 
 export const makeNode = (world: World, process: Process, index: number): Node => {
   const { network, tell, time } = world
   const pausable: Pausable = { pausedUntil: 0 }
   const history: NodeHistory = { troubles: [], closingAt: undefined, closedAt: undefined, hasCrashed: false }
-  const repository = Layer.effect(
-    IdempotencyRepository,
-    pipe(
-      networkOf(world, process, index, { pausable, history }),
-      Effect.withClock(time.clockOf(outside)),
-      Scope.extend(network),
-      Effect.map((claims) => ({ ...recordsOfNobody, claims }))
-    )
-  )
   let inFlight = 0
-  const metrics = Layer.succeed(IdempotencyMetrics, {
+  const metrics: Context.Tag.Service<IdempotencyMetrics> = {
     ...noMetrics,
     recordInFlight: (_, change) =>
       Effect.sync(() => {
         inFlight += change
       })
-  })
-  const engine = Idempotency.layerWith({
-    storageTimeout,
-    maxResultBytes,
-    unknownRetention: "1 hour",
-    shutdownGrace: process.shutdownGrace,
-    breakerThreshold: process.breakerThreshold,
-    breakerProbeInterval: 500
-  }).pipe(Layer.provide(Layer.mergeAll(repository, domain, metrics)))
-
+  }
   const scope = Effect.runSync(Scope.make())
   const fork = makeFork(world, pausable, index)
-  const built = fork(Layer.buildWithScope(engine, scope))
+
+  // What the layer does, without the cost of a layer for each of some thousand engines.
+  const engine = Effect.gen(function* () {
+    const settings = yield* decodeSettings(engineOptions(process))
+    const claims = yield* pipe(
+      networkOf(world, process, index, { pausable, history }),
+      Effect.withClock(time.clockOf(outside)),
+      Scope.extend(network)
+    )
+    const services = pipe(
+      Context.make(IdempotencyRepository, { ...recordsOfNobody, claims }),
+      Context.add(IdempotencyDomainService, domain),
+      Context.add(IdempotencyMetrics, metrics),
+      Context.add(Scope.Scope, scope)
+    )
+    return yield* Effect.provide(makeEngine(settings), services)
+  })
+  const built = fork(engine)
   time.run(time.now())
   const exit = Option.getOrThrow(Effect.runSync(Fiber.poll(built)))
   if (Exit.isFailure(exit)) throw new Error(`the engine was not built: ${String(exit.cause)}`)
+  const context = Context.make(Idempotency, exit.value)
 
   const close = (): void => {
     if (history.closingAt !== undefined) return
@@ -194,5 +202,5 @@ export const makeNode = (world: World, process: Process, index: number): Node =>
     })
   }
   if (process.closeAt !== undefined) time.after(pausable, process.closeAt, close)
-  return { pausable, history, context: exit.value, fork, inFlight: () => inFlight, close }
+  return { pausable, history, context, fork, inFlight: () => inFlight, close }
 }

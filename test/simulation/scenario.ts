@@ -76,7 +76,7 @@ export interface Dice {
   readonly below: (n: number) => number
   readonly chance: (probability: number) => boolean
   readonly between: (min: number, max: number) => number
-  readonly oneOf: <A>(first: A, ...others: ReadonlyArray<A>) => A
+  readonly oneOf: <A>(...all: readonly [A, ...ReadonlyArray<A>]) => A
 }
 
 export const makeDice = (seed: number): Dice => {
@@ -86,7 +86,7 @@ export const makeDice = (seed: number): Dice => {
     below,
     chance: (probability) => generator.number() < probability,
     between: (min, max) => min + below(max - min + 1),
-    oneOf: (first, ...others) => others[below(others.length + 1) - 1] ?? first
+    oneOf: (...all) => all[below(all.length)] as (typeof all)[number]
   }
 }
 
@@ -114,8 +114,8 @@ interface Weather {
 const makeWeather = (dice: Dice): Weather => ({
   faults: dice.chance(0.4) ? dice.oneOf(0.05, 0.15, 0.4) : 0,
   outages: dice.chance(0.25),
-  pauses: dice.chance(0.25),
-  crashes: dice.chance(0.15),
+  pauses: dice.chance(0.3),
+  crashes: dice.chance(0.25),
   closes: dice.chance(0.15),
   interventions: dice.chance(0.2),
   interruptions: dice.chance(0.3),
@@ -134,8 +134,8 @@ const makeOptions = (dice: Dice, weather: Weather): CallOptions => {
     onStorageFailure: isStrict ? "fail" : dice.oneOf("proceed", "proceed", "fail"),
     strategy: !isStrict && dice.chance(0.1) ? "optimistic" : "claim",
     inFlight: dice.oneOf("wait", "wait", "wait", "fail"),
-    waitTimeout: dice.oneOf(0, 50, 1000, 4000, 10_000, 10_000),
-    lease: dice.oneOf(3 * storageTimeout, 3 * storageTimeout, 2000, 5000),
+    waitTimeout: dice.oneOf(0, 50, 1000, 4000, 10_000, 10_000, 10_000),
+    lease: dice.oneOf(3 * storageTimeout, 3 * storageTimeout, 3 * storageTimeout, 2000, 5000),
     timeToLive: dice.oneOf(2000, 60_000, 60_000, 60_000),
     fingerprint: weather.mixedFingerprints ? dice.oneOf("A", "A", "A", "B", undefined) : dice.oneOf("A", undefined),
     withSuccess: dice.chance(0.3),
@@ -161,7 +161,7 @@ const makeCaller = (dice: Dice, weather: Weather, index: number, processes: numb
     at,
     options,
     parts: times(dice.between(1, 2), () => ({
-      millis: dice.oneOf(0, dice.below(100), dice.below(options.lease), 3 * dice.below(options.lease)),
+      millis: dice.oneOf(0, dice.below(100), dice.below(options.lease), dice.between(1, 3) * options.lease),
       saved: weather.steps && dice.chance(0.7)
     })),
     nested: dice.chance(0.04) ? `k${dice.below(keys)}` : undefined,
@@ -173,8 +173,17 @@ const makeCaller = (dice: Dice, weather: Weather, index: number, processes: numb
   }
 }
 
-/** When trouble comes: mostly soon after some caller. */
+/** When trouble comes: mostly while some body is running. */
 type Moment = () => number
+
+const momentOf =
+  (dice: Dice, callers: ReadonlyArray<Caller>): Moment =>
+  () => {
+    const caller = callers[dice.below(callers.length)]
+    if (caller === undefined) return dice.below(1000)
+    const duration = caller.parts.reduce((sum, { millis }) => sum + millis, 0)
+    return caller.at + dice.oneOf(dice.below(10), dice.below(1000), dice.below(duration + 1))
+  }
 
 const makeProcess = (dice: Dice, weather: Weather, moment: Moment, mayCrash: boolean): Process => ({
   faults: { probability: weather.faults, maxDelay: dice.oneOf(50, 500, 4000), seed: dice.below(2 ** 31) },
@@ -183,7 +192,7 @@ const makeProcess = (dice: Dice, weather: Weather, moment: Moment, mayCrash: boo
         const from = moment()
         return {
           from,
-          to: from + dice.oneOf(100, 1000, 3000, 8000),
+          to: from + dice.oneOf(100, 1000, 3000, 6000, 12_000),
           how: dice.oneOf("requestLost", "refused", "cutAfter"),
           renewalsOnly: dice.chance(0.3)
         }
@@ -193,7 +202,7 @@ const makeProcess = (dice: Dice, weather: Weather, moment: Moment, mayCrash: boo
     ...(weather.pauses && dice.chance(0.7)
       ? times(1, () => {
           const from = moment()
-          return { from, to: from + dice.oneOf(100, 1000, 3000, 8000) }
+          return { from, to: from + dice.oneOf(100, 1000, 3000, 6000, 12_000) }
         })
       : []),
     ...(mayCrash && weather.crashes ? [{ from: moment(), to: Number.POSITIVE_INFINITY }] : [])
@@ -203,17 +212,50 @@ const makeProcess = (dice: Dice, weather: Weather, moment: Moment, mayCrash: boo
   breakerThreshold: dice.oneOf(2, 5)
 })
 
+const withOptions = (caller: Caller, options: Partial<CallOptions>): Caller => ({
+  ...caller,
+  interruptAt: undefined,
+  options: { ...caller.options, strategy: "claim", ...options }
+})
+
+/** The heart of the protocol, met too seldom by chance: an owner falls silent in the midst of its body, and others wait. */
+const withSilentOwner = (dice: Dice, scenario: Scenario): Scenario => {
+  const [owner, heir, ...callers] = scenario.callers
+  const [process, ...processes] = scenario.processes
+  if (owner === undefined || heir === undefined || process === undefined) return scenario
+  const { guarantee, lease, onStorageFailure } = owner.options
+  const silence = { from: 1 + dice.below(lease), to: dice.oneOf(Number.POSITIVE_INFINITY, 6000, 12_000) }
+  return {
+    ...scenario,
+    callers: [
+      { ...withOptions(owner, {}), process: 0, key: "k0", at: 0, parts: [{ millis: 2 * lease, saved: false }] },
+      {
+        ...withOptions(heir, { guarantee, onStorageFailure, inFlight: "wait", waitTimeout: 10_000 }),
+        process: scenario.processes.length - 1,
+        key: "k0",
+        at: dice.below(2 * lease)
+      },
+      ...callers
+    ],
+    processes: [{ ...process, pauses: [...process.pauses, silence] }, ...processes]
+  }
+}
+
 export const makeScenario = (seed: number): Scenario => {
   const dice = makeDice(seed)
   const weather = makeWeather(dice)
-  const processes = dice.oneOf(1, 2, 2)
-  const keys = dice.oneOf(1, 1, 2)
+  const processes = dice.oneOf(1, 2, 2, 2)
+  const keys = dice.oneOf(1, 1, 1, 2)
+  const crashing = dice.below(processes)
   const callers = times(dice.between(2, 6), (index) => makeCaller(dice, weather, index, processes, keys))
-  const moment: Moment = () => (callers[dice.below(callers.length)]?.at ?? 0) + dice.below(dice.oneOf(10, 500, 2000))
-  return {
+  const moment = momentOf(dice, callers)
+  const scenario: Scenario = {
     seed,
     callers,
-    processes: times(processes, (index) => makeProcess(dice, weather, moment, index > 0)),
+    processes: times(processes, (index) => {
+      const own = callers.filter(({ process }) => process === index)
+      return makeProcess(dice, weather, momentOf(dice, own), index === crashing)
+    }),
     interventions: weather.interventions
       ? times(dice.between(1, 3), () => ({
           at: moment(),
@@ -230,4 +272,5 @@ export const makeScenario = (seed: number): Scenario => {
         }))
       : []
   }
+  return dice.chance(0.15) ? withSilentOwner(dice, scenario) : scenario
 }

@@ -79,6 +79,7 @@ export interface Project {
   /** What the build of the package's declarations said. */
   readonly build: ReadonlyArray<Diagnostic>
   readonly write: (file: string, text: string) => Effect.Effect<void>
+  /** The text of a file; nothing if there is no such file. */
   readonly read: (file: string) => Effect.Effect<string>
   readonly compile: (compilation: Compilation) => Effect.Effect<ReadonlyArray<Diagnostic>>
 }
@@ -120,7 +121,7 @@ const makeProject = (folder: string): Effect.Effect<Project> =>
       folder,
       build: parse(built),
       write,
-      read: (file) => Effect.promise(() => fs.readFile(path.join(folder, file), "utf8")),
+      read: (file) => Effect.promise(() => fs.readFile(path.join(folder, file), "utf8").catch(() => "")),
       compile: ({
         checkDeclarations = false,
         declarations,

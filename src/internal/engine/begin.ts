@@ -18,7 +18,7 @@ import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { claimRequest, type Dependencies, makeOwnership } from "./ownership.js"
 import { pollDelay } from "./polling.js"
 import { type BeginError, type Begun, type ExecutionRequest, isStrict, type Restore } from "./request.js"
-import { longestTimer } from "./settings.js"
+import { longestTimer, sleepFor } from "./settings.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
@@ -121,7 +121,7 @@ export const makeBegin = (
     if (request.inFlight === "fail" || now >= patience.giveUpAt) return inFlight(request, remaining)
     patience.hasWaited = true
     return pipe(
-      Effect.raceFirst(flights.left(flight, phase), Effect.sleep(patience.giveUpAt - now)),
+      Effect.raceFirst(flights.left(flight, phase), sleepFor(patience.giveUpAt - now)),
       restore,
       Effect.zipRight(Effect.suspend(() => follow(request, restore, flight, patience)))
     )
@@ -265,7 +265,7 @@ export const makeBegin = (
     return pipe(
       pollDelay(claiming.polls++),
       Effect.flatMap((delay) =>
-        restore(Effect.raceFirst(Effect.sleep(Math.min(delay, remaining + 1, patience.giveUpAt - now)), changed))
+        restore(Effect.raceFirst(sleepFor(Math.min(delay, remaining + 1, patience.giveUpAt - now)), changed))
       ),
       Effect.zipRight(Effect.suspend(() => claim(request, restore, claiming)))
     )

@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import { longestTimer } from "./settings.js"
+import { sleepFor } from "./settings.js"
 
 export interface Deadlines {
   /**
@@ -41,7 +41,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     expire(now)
     wake.unsafeClose()
     if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
-    yield* Effect.raceFirst(Effect.sleep(Math.min(nextTick - now, longestTimer)), wake.await)
+    yield* Effect.raceFirst(sleepFor(nextTick - now), wake.await)
   })
   yield* tick.pipe(
     Effect.catchAllCause((cause) => Effect.logError("idempotency: the deadlines died", cause)),
@@ -73,9 +73,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E) =>
       Effect.clockWith((clock) => {
         if (isClosed) {
-          return Effect.daemonChildren(
-            Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout })
-          )
+          return Effect.daemonChildren(Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout }))
         }
         return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(call)), (fiber) =>
           Effect.async<A, E>((resume) => {

@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { ClaimReply, Completed, RenewReply } from "../protocol.js"
-import { longestTimer } from "./settings.js"
+import { sleepFor } from "./settings.js"
 import type { Storage } from "./storage.js"
 
 /** Why an owner must stop: another holds the key, or the store has been away for a whole lease. */
@@ -53,6 +53,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
 
     const handle = (lease: Lease, reply: RenewReply, sentAt: number): Effect.Effect<void> => {
       if (!leases.has(lease)) return Effect.void
+      if (reply._tag === "Failed") return unreachable(lease, reply.error, sentAt)
       if (reply._tag !== "Lost") return Effect.sync(() => confirm(lease, sentAt))
       const { record } = reply
       if (lease.reclaim === undefined || record !== undefined) return lose(lease, { _tag: "Lost", record })
@@ -105,8 +106,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       yield* wake.close
       if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
       const later = yield* Clock.currentTimeMillis
-      const delay = Math.min(Math.max(nextTick - later, 1), longestTimer)
-      yield* Effect.raceFirst(Effect.sleep(delay), wake.await)
+      yield* Effect.raceFirst(sleepFor(nextTick - later), wake.await)
     })
     yield* tick.pipe(
       Effect.catchAllCause((cause) =>

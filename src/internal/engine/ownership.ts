@@ -23,7 +23,7 @@ import {
   type SettleError,
   type Settlement
 } from "./request.js"
-import type { Settings } from "./settings.js"
+import { type Settings, sleepFor } from "./settings.js"
 import type { Storage } from "./storage.js"
 
 export interface Dependencies {
@@ -204,7 +204,7 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
       now >= giveUpAt
         ? takenOver
         : pipe(
-            restore(Effect.sleep(Math.min(delay, giveUpAt - now))),
+            restore(sleepFor(Math.min(delay, giveUpAt - now))),
             Effect.zipRight(storage.within(operation, "complete", complete(outcome))),
             Effect.matchEffect({
               onFailure: () => superseded(outcome, restore, giveUpAt, polls + 1),

@@ -8,6 +8,13 @@ import { IdempotencyValidationError } from "../../IdempotencyError.js"
 /** `setTimeout` fires at once beyond 2³¹ − 1 ms: no timer is longer than this. */
 export const longestTimer = Duration.toMillis(Duration.days(24))
 
+/** A sleep of less than a nanosecond is none: a loop that waits for an instant would spin just before it. */
+const shortestTimer = 0.001
+
+/** Sleeps for so many milliseconds, within what a timer can. */
+export const sleepFor = (millis: number): Effect.Effect<void> =>
+  Effect.sleep(Math.min(Math.max(millis, shortestTimer), longestTimer))
+
 /** The engine's options, decoded once; durations in milliseconds. */
 export interface Settings {
   readonly storageTimeout: number

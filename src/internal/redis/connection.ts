@@ -90,7 +90,7 @@ const construct = ({ Cluster, Redis }: Constructors, target: Target): OwnedNode 
 const close = (client: Closable): Effect.Effect<void> =>
   Effect.tryPromise(() => client.quit()).pipe(
     // A finalizer is not interruptible, and a timeout only ends what is.
-    //MUT
+    Effect.interruptible,
     Effect.timeout(closingTime),
     Effect.ignore,
     Effect.ensuring(Effect.sync(() => client.disconnect()))

@@ -71,6 +71,7 @@ export const makeRedisDriver = (
 
   const claim = one(verbs.claim)
   const snapshot = one(verbs.read)
+  const renewOne = one(verbs.renew)
 
   /** A server that is full still reads: what is not claimable is answered from what is stored, by the server's time. */
   const claimFromSnapshot = (
@@ -87,6 +88,12 @@ export const makeRedisDriver = (
       }
     })
 
+  /** Its node's failure is not that of the leases on other nodes. */
+  const renewAlone = ({ identifiers, request }: Protocol.For<Protocol.RenewRequest>) =>
+    Effect.catchAll(renewOne(identifiers, request), (error) =>
+      Effect.succeed<Protocol.RenewReply>({ _tag: "Failed", error })
+    )
+
   const driver: Protocol.Driver = {
     name: "redis",
     claim: (identifiers, request) =>
@@ -99,7 +106,8 @@ export const makeRedisDriver = (
     saveStep: one(verbs.saveStep),
     resolve: one(verbs.resolve),
     reset: one(verbs.reset),
-    renew: (leases) => many(verbs.renew, leases),
+    renew: (leases) =>
+      sharesSlot ? many(verbs.renew, leases) : Effect.forEach(leases, renewAlone, { concurrency: "unbounded" }),
     read: (identifiers) =>
       Effect.map(many(verbs.read, unbound(identifiers)), (snapshots) => snapshots.map(({ state }) => state)),
     insert: (records, { allOrNothing }) =>
