@@ -25,6 +25,7 @@ export type {
 export { layerMemory } from "./layerMemory.js"
 export { MemoryIdempotencyRepository, type MemoryIdempotencyRepositoryOptions } from "./MemoryIdempotencyRepository.js"
 export {
+  type CanonicalFingerprint,
   type IdempotencyFailures,
   type IdempotencyKeyFor,
   type IdempotencyKeyInput,

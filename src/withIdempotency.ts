@@ -93,7 +93,7 @@ export interface IdempotencyOptions<
    * What the key stands for (the request): JSON, hashed in its RFC 8785 form, or bytes. A later caller with another one
    * fails with `IdempotencyFingerprintMismatchError`. What has no canonical form is an `IdempotencyValidationError`.
    */
-  readonly fingerprint?: FingerprintInput<Fingerprint> | undefined
+  readonly fingerprint?: Fingerprint | undefined
   /** Tenant or principal: part of the identity, under the rules of a key. */
   readonly scope?: string | undefined
   /** How long the result is kept, within the bounds of `IdempotencyDomainService`; its default if absent. */
@@ -113,6 +113,16 @@ export interface IdempotencyOptions<
   readonly inFlight?: (Strategy extends "optimistic" ? never : "wait" | "fail") | undefined
   /** How long a concurrent caller waits before it fails with `IdempotencyInFlightError`: 30 seconds by default. */
   readonly waitTimeout?: (Strategy extends "optimistic" ? never : DurationInput) | undefined
+}
+
+/**
+ * What a fingerprint must be, apart from what its type is inferred from: a union would not be inferred through it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CanonicalFingerprint<Fingerprint> {
+  readonly fingerprint?: FingerprintInput<NoInfer<Fingerprint>> | undefined
 }
 
 /**
@@ -181,7 +191,8 @@ export const withIdempotency: {
       Fingerprint,
       E,
       Unknown
-    >
+    > &
+      CanonicalFingerprint<Fingerprint>
   ): Effect.Effect<
     IdempotencyResult<Success, A>,
     | E
@@ -212,7 +223,8 @@ export const withIdempotency: {
       Fingerprint,
       EIn,
       Unknown
-    >
+    > &
+      CanonicalFingerprint<Fingerprint>
   ): <A, E, R>(
     self: Effect.Effect<A, E, R> & Effect.Effect<unknown, EIn, unknown> & Recordable<Success, A>
   ) => Effect.Effect<
@@ -261,7 +273,8 @@ export const withIdempotencyOutcome: {
       Fingerprint,
       E,
       Unknown
-    >
+    > &
+      CanonicalFingerprint<Fingerprint>
   ): Effect.Effect<
     IdempotencyOutcome<IdempotencyResult<Success, A>>,
     | E
@@ -292,7 +305,8 @@ export const withIdempotencyOutcome: {
       Fingerprint,
       EIn,
       Unknown
-    >
+    > &
+      CanonicalFingerprint<Fingerprint>
   ): <A, E, R>(
     self: Effect.Effect<A, E, R> & Effect.Effect<unknown, EIn, unknown> & Recordable<Success, A>
   ) => Effect.Effect<
