@@ -43,15 +43,24 @@ const parse = (encoded: string): Either.Either<unknown, unknown> =>
 
 const plain: Codec = { encode: stringify, decode: parse }
 
+const orDefect = <A, R>(coding: Effect.Effect<A, unknown, R>): Effect.Effect<A, unknown, R> =>
+  Effect.catchAllDefect(coding, Effect.fail)
+
 export const makeCodecs = (): Codecs => {
   const compiled = new WeakMap<AnySchema, Codec>()
   const compile = (schema: AnySchema): Codec => {
     const encode = Schema.encode(schema)
-    const decode = Schema.decodeUnknown(schema)
+    const decode: (json: unknown) => Effect.Effect<unknown, unknown, unknown> = Schema.decodeUnknown(schema)
     return {
-      // Suspended, as a transformation that throws does so at once.
-      encode: (value) => Effect.flatMap(Effect.suspend(() => encode(value)), stringify),
-      decode: (encoded) => Effect.flatMap(parse(encoded), (json) => decode(json))
+      // A transformation that throws fails like one that fails.
+      encode: (value) =>
+        orDefect(
+          Effect.flatMap(
+            Effect.suspend(() => encode(value)),
+            stringify
+          )
+        ),
+      decode: (encoded) => orDefect(Effect.flatMap(parse(encoded), decode))
     }
   }
   return {

@@ -4,6 +4,7 @@ import { pipe } from "effect/Function"
 import { IdempotencyValidationError } from "../IdempotencyError.js"
 import type { AnySchema, Codec } from "./codecs.js"
 import { type CurrentRun, currentRun } from "./currentRun.js"
+import { CurrentStep } from "./currentStep.js"
 import { maxSteps } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
 
@@ -53,7 +54,7 @@ export const runStep = (self: AnyEffect, name: string, schema: AnySchema | undef
     }
     return Effect.uninterruptibleMask((restore) =>
       pipe(
-        restore(self),
+        restore(Effect.provideService(self, CurrentStep, { execution: run.execution, name })),
         Effect.onError(() => Effect.sync(() => run.stepNames.delete(name))),
         Effect.tap((value) => record(run, name, codec, value))
       )

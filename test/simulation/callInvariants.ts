@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { IdempotencyError, IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import { describeExit } from "./calls.js"
-import { isOwned } from "./keyInvariants.js"
+import { isOwned, troublesOf } from "./keyInvariants.js"
 import { type Change, recordedBy } from "./observedStore.js"
 import { BodyDefect, BodyFailure, type Call, type Played, type Run } from "./played.js"
 import { type Caller, storageTimeout } from "./scenario.js"
@@ -23,6 +23,9 @@ interface Seen {
   readonly own: ReadonlyArray<Run>
   readonly records: ReadonlyArray<Recorded>
 }
+
+/** The longest that a waiter sleeps between two questions. */
+const longestPoll = 500
 
 const isOurs = Schema.is(IdempotencyError)
 
@@ -104,6 +107,7 @@ const wrongError = (seen: Seen, error: IdempotencyError): string | undefined => 
   const { call, own, played, records } = seen
   const { caller, startedAt } = call
   const { inFlight, waitTimeout } = caller.options
+  const hasBeenRun = played.runs.some((run) => run.caller.key === caller.key && run.caller.process === caller.process)
   if (!errorsOf(caller).has(error._tag)) return "failed with what its type does not have"
   switch (error._tag) {
     case "IdempotencyInFlightError":
@@ -111,6 +115,9 @@ const wrongError = (seen: Seen, error: IdempotencyError): string | undefined => 
       return inFlight === "wait" && !caller.name.endsWith(">") && (call.endedAt ?? startedAt) < startedAt + waitTimeout
         ? "did not wait for as long as it may"
         : undefined
+    case "IdempotencyStorageError":
+      if (error.method === "complete") return hasBeenRun ? undefined : "failed to record what nobody ran"
+      return own.some(({ ended }) => ended !== "stopped") ? "ran, and then was refused" : undefined
     case "IdempotencyFingerprintMismatchError":
       if (own.some(isOwned)) return "ran, and then met a mismatch"
       return played.calls.some((other) => other.caller.key === caller.key && !areForTheSame(other.caller, caller))
@@ -163,11 +170,48 @@ const tooLate = ({ call: { caller, endedAt, interruptedAt, startedAt }, own, pla
   const running = own.reduce((sum, run) => sum + (run.endedAt ?? endedAt) - run.startedAt, 0)
   const { inFlight, strategy, waitTimeout } = caller.options
   const waiting = strategy === "claim" && inFlight === "wait" ? waitTimeout : 0
-  const limit = running + paused + (1 + own.length) * (2 * waiting + 2.5 * storageTimeout)
+  const limit = running + paused + (1 + own.length) * 2 * waiting + Math.max(1, own.length) * 2.5 * storageTimeout
   if (endedAt - startedAt > limit) return `settled after ${endedAt - startedAt} ms, where ${limit} are allowed`
   const sinceInterruption = interruptedAt === undefined ? 0 : endedAt - interruptedAt
   return sinceInterruption > paused + 2.5 * storageTimeout
     ? `settled ${sinceInterruption} ms after its interruption`
+    : undefined
+}
+
+/** Who waits hears of a result soon after it was recorded. */
+const heardLate = ({ call: { caller, endedAt, exit, startedAt }, own, played }: Seen): string | undefined => {
+  const node = played.nodes[caller.process]
+  if (exit === undefined || Exit.isFailure(exit) || exit.value._tag !== "Replayed") return undefined
+  if (node === undefined || endedAt === undefined) return undefined
+  const since = Math.max(startedAt, exit.value.recordedAt.epochMillis, ...own.map((run) => run.endedAt ?? endedAt))
+  const isExcused = troublesOf(node, caller.key, since - storageTimeout, endedAt).length > 0
+  return !isExcused && endedAt - since > longestPoll
+    ? `heard only after ${endedAt - since} ms of what was recorded`
+    : undefined
+}
+
+/** A caller that knows that another owner holds the key does not run beside it, whatever happens to the store. */
+const ranBeside = ({ call, own, played }: Seen): string | undefined => {
+  const { caller, startedAt } = call
+  const degraded = own.find((run) => run.attempt === 0 && caller.options.strategy === "claim")
+  if (degraded === undefined) return undefined
+  const isOf = ({ caller: { key, process } }: { readonly caller: Caller }) =>
+    key === caller.key && process === caller.process
+  const isAlone = played.calls.every((other) => other === call || !isOf(other) || other.startedAt > degraded.startedAt)
+  const node = played.nodes[caller.process]
+  if (!isAlone || node === undefined) return undefined
+  const told = played.changes.findLast(
+    ({ at, key, method, process, reply }) =>
+      key === caller.key &&
+      process === caller.process &&
+      method === "claim" &&
+      reply === "InFlight" &&
+      at >= startedAt &&
+      at <= degraded.startedAt &&
+      troublesOf(node, key, at, at).length === 0
+  )
+  return told?.before?._tag === "Processing" && told.before.leaseUntil > degraded.startedAt
+    ? `ran unprotected beside an owner that it knew of (run ${degraded.id})`
     : undefined
 }
 
@@ -184,9 +228,14 @@ const troubled = ({ call, played }: Seen): string | undefined => {
     return call.exit.value._tag === "Unprotected" ? "ran unprotected in the best of worlds" : undefined
   }
   const failure = Option.getOrUndefined(Cause.failureOption(call.exit.cause))
+  const isInDoubt = played.runs.some(
+    ({ caller, ended }) =>
+      caller.key === call.caller.key && (ended === "timeout" || ended === "defect" || ended === "interruption")
+  )
   const isNoise =
     isOurs(failure) &&
     (failure._tag === "IdempotencyStorageError" ||
+      (failure._tag === "IdempotencyOutcomeUnknownError" && !isInDoubt) ||
       (failure._tag === "IdempotencyInFlightError" && failure.reason === "TakenOver"))
   return isNoise ? "heard of trouble in the best of worlds" : undefined
 }
@@ -205,7 +254,7 @@ export const wrongWithCall = (played: Played, call: Call): ReadonlyArray<string>
     records: recordsOf(played.changes.filter(({ key }) => key === call.caller.key))
   }
   const got = call.exit === undefined ? "" : ` (${describeExit(call.exit)})`
-  return [wrongValue, wrongFailure, tooLate, troubled, startedTooLate].flatMap((check) => {
+  return [wrongValue, wrongFailure, tooLate, heardLate, ranBeside, troubled, startedTooLate].flatMap((check) => {
     const wrong = check(seen)
     return wrong === undefined ? [] : [`${call.caller.name} ${wrong}${got}`]
   })

@@ -1,6 +1,6 @@
 /** What must hold of every key: how often bodies run, and why leases lapse. */
 import { type Change, isTakeOver } from "./observedStore.js"
-import { elapsed, type Played, type Run } from "./played.js"
+import { elapsed, type NodeHistory, type Played, type Run } from "./played.js"
 
 /** The run of an owner, by a claim that was granted. */
 export const isOwned = ({ attempt, caller }: Run): boolean => attempt > 0 && caller.options.strategy === "claim"
@@ -45,11 +45,17 @@ const tooManyRuns = ({ calls, runs }: Played, key: string, changes: ReadonlyArra
   return wrong
 }
 
+/** What a process suffered between two instants that has to do with a key. */
+export const troublesOf = ({ troubles }: NodeHistory, key: string, since: number, until: number) =>
+  troubles.filter(
+    (trouble) => trouble.from <= until && trouble.to >= since && (trouble.key === undefined || trouble.key === key)
+  )
+
 /**
  * An owner keeps its lease, and nobody leaves a key behind, unless something happened to its process between the last
  * time that the store heard of it and the lapse.
  */
-const lapsesWithoutReason = ({ nodes }: Played, changes: ReadonlyArray<Change>): ReadonlyArray<string> => {
+const lapsesWithoutReason = ({ nodes }: Played, key: string, changes: ReadonlyArray<Change>): ReadonlyArray<string> => {
   const last = changes[changes.length - 1]
   const left = last?.after?._tag === "Processing" ? [last.after] : []
   const lapsed = changes.flatMap((change) =>
@@ -62,7 +68,7 @@ const lapsesWithoutReason = ({ nodes }: Played, changes: ReadonlyArray<Change>):
     if (renewed === undefined || node === undefined) return ["a lease lapsed that nobody had"]
     const isExcused =
       (node.closingAt !== undefined && node.closingAt <= leaseUntil) ||
-      node.troubles.some(({ from, to }) => from <= leaseUntil && to >= renewed.at)
+      troublesOf(node, key, renewed.at, leaseUntil).length > 0
     return isExcused ? [] : [`the lease until ${elapsed(leaseUntil)} lapsed without a reason`]
   })
 }
@@ -92,7 +98,7 @@ export const wrongWithKey = (played: Played, key: string): ReadonlyArray<string>
   const changes = played.changes.filter((change) => change.key === key)
   return [
     ...tooManyRuns(played, key, changes),
-    ...lapsesWithoutReason(played, changes),
+    ...lapsesWithoutReason(played, key, changes),
     ...repeatedSteps(played, key, changes)
   ].map((wrong) => `${key}: ${wrong}`)
 }

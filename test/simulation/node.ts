@@ -102,7 +102,9 @@ const networkOf = (world: World, process: Process, index: number, node: Pick<Nod
     const fault = outageOf(process, call) ?? random(call)
     if (fault !== "none") {
       const what = `${call.method} suffers ${typeof fault === "string" ? fault : JSON.stringify(fault)}`
-      node.history.troubles.push({ from: time.now(), to: time.now() + millisOf(fault), what })
+      for (const { idempotencyKey: key } of call.identifiers) {
+        node.history.troubles.push({ key, from: time.now(), to: time.now() + millisOf(fault), what })
+      }
       tell(() => `p${index} ${what}`)
     }
     return fault
@@ -196,7 +198,7 @@ export const makeNode = (world: World, process: Process, index: number): Node =>
   for (const { from, to } of process.pauses) {
     time.after(outside, from, () => {
       tell(() => `p${index} stands still until ${to}`)
-      history.troubles.push({ from: time.now(), to: start + to, what: "pause" })
+      history.troubles.push({ key: undefined, from: time.now(), to: start + to, what: "pause" })
       history.hasCrashed ||= to === Number.POSITIVE_INFINITY
       pausable.pausedUntil = Math.max(pausable.pausedUntil, start + to)
     })

@@ -48,8 +48,9 @@ export interface Call {
   exit: Exit.Exit<IdempotencyOutcome<unknown>, unknown> | undefined
 }
 
-/** A fault that a process met, and how long it had to do with it. */
+/** A fault that a process met, and how long it had to do with it; with one key, or with all of them. */
 export interface Trouble {
+  readonly key: string | undefined
   readonly from: number
   readonly to: number
   readonly what: string

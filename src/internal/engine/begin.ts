@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
 import {
   IdempotencyFingerprintMismatchError,
@@ -10,23 +11,22 @@ import {
   IdempotencyOutcomeUnknownError,
   type IdempotencyStorageError
 } from "../../IdempotencyError.js"
-import type { ClaimReply, Completed } from "../protocol.js"
+import type { ClaimReply } from "../protocol.js"
 import { storedKey } from "../storedKey.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
 import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
+import { makeLookUp } from "./optimistic.js"
 import { claimRequest, type Dependencies, makeOwnership } from "./ownership.js"
 import { pollDelay } from "./polling.js"
-import { type BeginError, type Begun, type ExecutionRequest, isStrict, type Restore } from "./request.js"
+import { type Beginning, type Begun, type ExecutionRequest, isStrict, type Restore } from "./request.js"
 import { longestTimer, sleepFor } from "./settings.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
-  /** The callers that are asking the store: shutdown waits for them. */
-  readonly leaders: Set<Flight>
+  /** The requests that are asking the store: shutdown waits for them. */
+  readonly leaders: Set<ExecutionRequest>
 }
-
-type Beginning = Effect.Effect<Begun, BeginError>
 
 const differ = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && a !== b
 
@@ -65,11 +65,16 @@ export const makeBegin = (
       })
     )
 
-  const mismatch = ({ identifiers: { idempotencyKey, operation } }: ExecutionRequest): Beginning =>
-    Effect.zipRight(
+  /** For a caller whose effect has run, whoever took its key over is no more than that. */
+  const mismatch = (request: ExecutionRequest): Beginning => {
+    const { idempotencyKey, operation } = request.identifiers
+    return Effect.zipRight(
       metrics.recordMismatch(operation),
-      Effect.fail(new IdempotencyFingerprintMismatchError({ operation, idempotencyKey }))
+      request.blockedBy === "TakenOver"
+        ? inFlight(request, request.lease)
+        : Effect.fail(new IdempotencyFingerprintMismatchError({ operation, idempotencyKey }))
     )
+  }
 
   const replay = (request: ExecutionRequest, record: Recorded): Beginning =>
     differ(request.fingerprint, record.fingerprint) ? mismatch(request) : Effect.succeed({ _tag: "Replay", record })
@@ -79,6 +84,8 @@ export const makeBegin = (
     if (isStrict(request)) return Effect.fail(error)
     return error.reason === "Misconfigured" ? Effect.die(error) : undefined
   }
+
+  const lookUp = makeLookUp(dependencies, { replay, storageFailure })
 
   /* Following: somebody in this process leads. */
 
@@ -204,10 +211,10 @@ export const makeBegin = (
           claiming.isGhost = true
           return Effect.interrupt
         }
+        if (now - sentAt < request.lease) return claimed(request, claiming, sentAt, reply)
         // An answer that took a whole lease says nothing about now.
-        return now - sentAt >= request.lease
-          ? claim(request, restore, claiming)
-          : claimed(request, claiming, sentAt, reply)
+        claiming.isGhost = true
+        return claim(request, restore, claiming)
       case "Refused":
         claiming.token = tokens.next()
         return claim(request, restore, claiming)
@@ -255,11 +262,15 @@ export const makeBegin = (
     patience.hasWaited = true
     if (flight.phase._tag !== "waiting") flights.move(flight, { _tag: "waiting", until: () => claiming.heldUntil })
     if (changed === undefined) {
+      // In a fiber of its own: a hint that does not come about must not hold up the caller.
       return Effect.scoped(
-        Effect.flatMap(storage.claims.changes(request.identifiers), (subscribed) => {
-          claiming.changed = subscribed
-          return wait(request, restore, claiming, now, remaining)
-        })
+        Effect.flatMap(
+          Effect.forkScoped(Effect.interruptible(storage.claims.changes(request.identifiers))),
+          (subscribing) => {
+            claiming.changed = Effect.flatten(Fiber.join(subscribing))
+            return wait(request, restore, claiming, now, remaining)
+          }
+        )
       )
     }
     return pipe(
@@ -271,6 +282,16 @@ export const makeBegin = (
     )
   }
 
+  /** Counts the request among those that are asking the store. */
+  const asking = (request: ExecutionRequest, beginning: Beginning): Beginning =>
+    Effect.suspend(() => {
+      leaders.add(request)
+      return Effect.ensuring(
+        beginning,
+        Effect.sync(() => leaders.delete(request))
+      )
+    })
+
   /** `failure` is what somebody else's claim has just failed with: then this one is not sent. */
   const lead = (
     request: ExecutionRequest,
@@ -280,7 +301,6 @@ export const makeBegin = (
     failure: IdempotencyStorageError | undefined
   ): Beginning => {
     const flight = flights.start(key, request.fingerprint, request.parent)
-    leaders.add(flight)
     const claiming: Claiming = {
       flight,
       patience,
@@ -297,8 +317,7 @@ export const makeBegin = (
             Clock.currentTimeMillis,
             (now) => storageFailure(request, failure) ?? degraded(request, claiming, now, failure)
           )
-    return Effect.onExit(beginning, (exit) => {
-      leaders.delete(flight)
+    return Effect.onExit(asking(request, beginning), (exit) => {
       if (Exit.isSuccess(exit)) return Effect.void
       flights.move(flight, { _tag: "unrecorded" })
       return claiming.isGhost
@@ -323,36 +342,6 @@ export const makeBegin = (
         : follow(request, restore, flight, patience)
     })
 
-  /* Optimistic: look up, run, and let the first completion win. */
-
-  const own = (request: ExecutionRequest, error: IdempotencyStorageError | undefined): Begun => ({
-    _tag: "Own",
-    ownership: makeOwnership(dependencies, {
-      request,
-      token: tokens.next(),
-      attempt: error === undefined ? 1 : 0,
-      steps: [],
-      flight: undefined,
-      claimedAt: undefined,
-      unprotected: error,
-      isGhost: false
-    })
-  })
-
-  const lookUp = (request: ExecutionRequest): Beginning => {
-    const { identifiers } = request
-    return Effect.matchEffect(storage.unlessOpen(identifiers.operation, "read", storage.claims.read([identifiers])), {
-      onFailure: (error) =>
-        storageFailure(request, error) ?? Effect.as(metrics.recordDegraded(identifiers.operation), own(request, error)),
-      onSuccess: ([state]) => {
-        if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
-        return state?._tag === "Completed"
-          ? replay(request, asRecorded(state))
-          : Effect.succeed(own(request, undefined))
-      }
-    })
-  }
-
   const joinMeasured = (request: ExecutionRequest, restore: Restore, since: number): Beginning => {
     const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
     const patience: Patience = { giveUpAt, hasWaited: false }
@@ -369,13 +358,6 @@ export const makeBegin = (
   return (request, restore) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
       if (dependencies.isClosed()) return Effect.interrupt
-      return request.strategy === "optimistic" ? lookUp(request) : joinMeasured(request, restore, now)
+      return request.strategy === "optimistic" ? asking(request, lookUp(request)) : joinMeasured(request, restore, now)
     })
 }
-
-const asRecorded = ({ createdAt, expiresAt, fingerprint, outcome }: Completed): Recorded => ({
-  createdAt,
-  expiresAt,
-  fingerprint,
-  outcome
-})

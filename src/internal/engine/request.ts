@@ -51,6 +51,8 @@ export type Begun =
   /** It was run just now, in this process, and could not be recorded. */
   | { readonly _tag: "Shared"; readonly outcome: Outcome; readonly reason: IdempotencyStorageError }
 
+export type Beginning = Effect.Effect<Begun, BeginError>
+
 /** What became of an outcome. */
 export type Settlement =
   | { readonly _tag: "Recorded"; readonly attempt: number }

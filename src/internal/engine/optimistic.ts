@@ -1,0 +1,55 @@
+/** The optimistic strategy: look up, run, and let the first completion win. */
+import * as Effect from "effect/Effect"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
+import { resultUnavailable } from "../storedRecord.js"
+import type { Tokens } from "../tokens.js"
+import type { Recorded } from "./flights.js"
+import { type Dependencies, makeOwnership } from "./ownership.js"
+import type { Beginning, ExecutionRequest } from "./request.js"
+
+/** What both strategies do alike. */
+interface Shared {
+  readonly replay: (request: ExecutionRequest, record: Recorded) => Beginning
+  readonly storageFailure: (request: ExecutionRequest, error: IdempotencyStorageError) => Beginning | undefined
+}
+
+export const makeLookUp = (
+  dependencies: Dependencies & { readonly tokens: Tokens },
+  { replay, storageFailure }: Shared
+): ((request: ExecutionRequest) => Beginning) => {
+  const { isClosed, metrics, storage, tokens } = dependencies
+
+  const own = (request: ExecutionRequest, error: IdempotencyStorageError | undefined): Beginning =>
+    Effect.sync(() => ({
+      _tag: "Own",
+      ownership: makeOwnership(dependencies, {
+        request,
+        token: tokens.next(),
+        attempt: error === undefined ? 1 : 0,
+        steps: [],
+        flight: undefined,
+        claimedAt: undefined,
+        unprotected: error,
+        isGhost: false
+      })
+    }))
+
+  return (request) => {
+    const { identifiers } = request
+    const read = storage.claims.read([identifiers])
+    return Effect.matchEffect(storage.unlessOpen(identifiers.operation, "read", read), {
+      onFailure: (error) => {
+        if (isClosed()) return Effect.interrupt
+        return (
+          storageFailure(request, error) ??
+          Effect.zipRight(metrics.recordDegraded(identifiers.operation), own(request, error))
+        )
+      },
+      onSuccess: ([state]) => {
+        if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
+        if (state?._tag === "Completed") return replay(request, state)
+        return isClosed() ? Effect.interrupt : own(request, undefined)
+      }
+    })
+  }
+}

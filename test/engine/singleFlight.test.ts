@@ -1,0 +1,354 @@
+/** Rule 12: one caller of a process leads for a key; the others follow, each with its own policy. */
+import { describe, expect, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
+import {
+  counting,
+  during,
+  ended,
+  gated,
+  key,
+  lasting,
+  operation,
+  type Process,
+  settleDown,
+  singleProcess,
+  untyped,
+  within
+} from "../support/engineProcess.js"
+import { answeringAfter, hanging, unavailable } from "../support/faultyRepository.js"
+
+const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
+
+type Options = { readonly [name: string]: unknown }
+
+/** A leader whose effect takes 10 seconds, running for one. */
+const leading = (options: Options = {}, value: unknown = { id: "paid" }) =>
+  Effect.gen(function* () {
+    const { process, store } = yield* singleProcess()
+    const body = lasting(value, "10 seconds")
+    const leader = yield* Effect.fork(process.run(untyped(body.effect, operation, key, options)))
+    yield* TestClock.adjust("1 second")
+    return { process, store, body, leader }
+  })
+
+/** A follower whose own effect must not run. */
+const following = (process: Process, options: Options = {}) => {
+  const body = counting(Effect.succeed("follower"))
+  return { runs: body.runs, call: process.run(untyped(body.effect, operation, key, options)) }
+}
+
+describe("single flight", () => {
+  it.scoped("a hundred callers: one claim, one run, one result", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const body = lasting({ id: "paid" }, "10 seconds")
+      const call = process.run(untyped(body.effect, operation, key))
+      const all = Effect.all(
+        Array.from({ length: 100 }, () => call),
+        { concurrency: "unbounded" }
+      )
+      const outcomes = yield* within("11 seconds")(all)
+      expect(outcomes.filter(({ _tag }) => _tag === "Executed")).toHaveLength(1)
+      expect(outcomes.filter(({ _tag }) => _tag === "Replayed")).toHaveLength(99)
+      expect(outcomes.every(({ value }) => (value as { readonly id: string }).id === "paid")).toBe(true)
+      expect(body.runs()).toBe(1)
+      expect(process.faults.calls("claim")).toHaveLength(1)
+      expect(yield* process.count("recordReplay")).toBe(99)
+      expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  it.scoped("no object is shared: everybody's result is a copy of its own", () =>
+    Effect.gen(function* () {
+      const { leader, process } = yield* leading()
+      const followers = yield* Effect.forEach([1, 2], () => Effect.fork(following(process).call))
+      yield* TestClock.adjust("10 seconds")
+      const values = yield* Effect.forEach([leader, ...followers], (fiber) =>
+        Effect.map(ended(fiber), ({ value }) => value)
+      )
+      expect(new Set(values).size).toBe(3)
+      expect(values[1]).toEqual(values[0])
+    })
+  )
+
+  it.scoped("operations, scopes and keys have flights of their own", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const body = lasting("paid", "10 seconds")
+      const calls = [
+        untyped(body.effect, operation, key),
+        untyped(body.effect, "other", key),
+        untyped(body.effect, operation, "order-2"),
+        untyped(body.effect, operation, key, { scope: "tenant-1" }),
+        untyped(body.effect, operation, key, { scope: "tenant-2" })
+      ]
+      const { took } = yield* during("1 minute")(Effect.all(calls.map(process.run), { concurrency: "unbounded" }))
+      expect(took).toBe(10_000)
+      expect(body.runs()).toBe(5)
+    })
+  )
+
+  it.scoped("another fingerprint: mismatch, at once", () =>
+    Effect.gen(function* () {
+      const { process } = yield* leading({ fingerprint: { amount: 100 } })
+      const follower = following(process, { fingerprint: { amount: 200 } })
+      const { exit, took } = yield* during("100 millis")(Effect.flip(follower.call))
+      expect(exit).toMatchObject(Exit.succeed({ _tag: "IdempotencyFingerprintMismatchError" }))
+      expect(took).toBe(0)
+      expect(yield* process.count("recordMismatch")).toBe(1)
+      expect(follower.runs()).toBe(0)
+      yield* TestClock.adjust("10 seconds")
+    })
+  )
+
+  it.scoped("fingerprints are compared only if both sides have one", () =>
+    Effect.gen(function* () {
+      const { process } = yield* leading({ fingerprint: { amount: 100 } })
+      const followers = yield* Effect.forEach([{}, { fingerprint: { amount: 100 } }], (options) =>
+        Effect.fork(following(process, options).call)
+      )
+      yield* TestClock.adjust("10 seconds")
+      for (const follower of followers) expect(yield* ended(follower)).toMatchObject({ _tag: "Replayed" })
+    })
+  )
+
+  it.scoped("another fingerprint than the record that the leader found: mismatch, not that record", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.run(untyped(Effect.succeed("paid"), operation, key, { fingerprint: 1 }))
+      yield* process.faults.plan("claim", answeringAfter("200 millis"), 1)
+      const leader = yield* Effect.fork(process.run(untyped(Effect.succeed("x"), operation, key, { fingerprint: 1 })))
+      yield* settleDown
+      const follower = yield* Effect.fork(Effect.flip(following(process, { fingerprint: 2 }).call))
+      yield* TestClock.adjust("1 second")
+      expect(yield* ended(leader)).toMatchObject({ _tag: "Replayed", value: "paid" })
+      expect(yield* ended(follower)).toMatchObject({ _tag: "IdempotencyFingerprintMismatchError" })
+    })
+  )
+
+  it.scoped("inFlight: fail: IdempotencyInFlightError, at once, with what is left of the lease", () =>
+    Effect.gen(function* () {
+      const { process } = yield* leading()
+      const follower = following(process, { inFlight: "fail" })
+      const error = yield* Effect.flip(follower.call)
+      expect(error).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "Running", idempotencyKey: key })
+      expect(error).toHaveProperty("retryAfter", Duration.seconds(29))
+      expect(follower.runs()).toBe(0)
+      yield* TestClock.adjust("10 seconds")
+    })
+  )
+
+  it.scoped("a follower's own waitTimeout", () =>
+    Effect.gen(function* () {
+      const { body, leader, process } = yield* leading({ waitTimeout: "1 hour" })
+      const { exit, took } = yield* during("5 seconds")(
+        Effect.flip(following(process, { waitTimeout: "3 seconds" }).call)
+      )
+      expect(exit).toMatchObject(Exit.succeed({ _tag: "IdempotencyInFlightError", reason: "Running" }))
+      expect(took).toBe(3000)
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* ended(leader)).toMatchObject({ _tag: "Executed" })
+      expect(body.runs()).toBe(1)
+      const [wait] = (yield* process.metrics.calls).filter((call) => call.method === "recordWait")
+      expect(wait).toMatchObject({ operation, duration: expect.anything() })
+    })
+  )
+
+  it.scoped("a follower decodes the recorded result with its own codecs", () =>
+    Effect.gen(function* () {
+      const { process } = yield* leading({}, { at: "2024-05-01T00:00:00.000Z" })
+      const dated = following(process, { success: Schema.Struct({ at: Schema.Date }) })
+      const wrong = following(process, { success: Schema.Struct({ at: Schema.Number }) })
+      const one = yield* Effect.fork(dated.call)
+      const two = yield* Effect.fork(Effect.flip(wrong.call))
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* ended(one)).toMatchObject({ value: { at: new Date("2024-05-01T00:00:00.000Z") } })
+      expect(yield* ended(two)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+    })
+  )
+
+  it.scoped(
+    "a follower of a recorded failure gets it with an error schema, else IdempotencyResultUnavailableError",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* singleProcess()
+        const failing = Effect.delay(Effect.fail("refused"), "10 seconds")
+        const leader = yield* Effect.fork(
+          Effect.exit(process.run(untyped(failing, operation, key, { error: Schema.String })))
+        )
+        yield* TestClock.adjust("1 second")
+        const knowing = yield* Effect.fork(Effect.flip(following(process, { error: Schema.String }).call))
+        const unknowing = yield* Effect.fork(Effect.flip(following(process).call))
+        yield* TestClock.adjust("10 seconds")
+        expect(yield* ended(leader)).toEqual(Exit.fail("refused"))
+        expect(yield* ended(knowing)).toBe("refused")
+        expect(yield* ended(unknowing)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+      })
+  )
+
+  it.scoped("a leader that fails unrecorded: followers claim again, and one leads", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const failing = counting(Effect.delay(Effect.fail("refused"), "10 seconds"))
+      const leader = yield* Effect.fork(Effect.flip(process.run(untyped(failing.effect, operation, key))))
+      yield* TestClock.adjust("1 second")
+      const body = lasting("paid", "10 seconds")
+      const followers = yield* Effect.forEach([1, 2, 3], () =>
+        Effect.fork(process.run(untyped(body.effect, operation, key)))
+      )
+      yield* TestClock.adjust("20 seconds")
+      expect(yield* ended(leader)).toBe("refused")
+      const outcomes = yield* Effect.forEach(followers, ended)
+      expect(outcomes.map(({ _tag }) => _tag).sort()).toEqual(["Executed", "Replayed", "Replayed"])
+      expect([failing.runs(), body.runs()]).toEqual([1, 1])
+      expect(process.faults.calls("claim")).toHaveLength(2)
+    })
+  )
+
+  it.scoped("an interrupted leader: one follower leads", () =>
+    Effect.gen(function* () {
+      const { leader, process } = yield* leading()
+      const body = lasting("second", "1 second")
+      const follower = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
+      yield* settleDown
+      yield* Fiber.interrupt(leader)
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* ended(follower)).toMatchObject({ _tag: "Executed", value: "second", attempt: 2 })
+    })
+  )
+
+  it.scoped("an interrupted leader under at-most-once: followers get IdempotencyOutcomeUnknownError", () =>
+    Effect.gen(function* () {
+      const { leader, process } = yield* leading({ guarantee: "at-most-once" })
+      const follower = following(process, { guarantee: "at-most-once" })
+      const fiber = yield* Effect.fork(Effect.flip(follower.call))
+      yield* settleDown
+      yield* Fiber.interrupt(leader)
+      yield* settleDown
+      expect(yield* ended(fiber)).toMatchObject({ _tag: "IdempotencyOutcomeUnknownError", attempt: 1 })
+      expect(follower.runs()).toBe(0)
+    })
+  )
+})
+
+describe("following a leader that waits for another process", () => {
+  const waitingFor = Effect.gen(function* () {
+    const { process, store } = yield* singleProcess()
+    yield* store.claim("theirs", { lease: 60_000 })
+    const leader = yield* Effect.fork(following(process, { waitTimeout: "20 seconds" }).call)
+    yield* TestClock.adjust("1 second")
+    return { process, store, leader }
+  })
+
+  it.scoped("one of them asks the store, and all get the result", () =>
+    Effect.gen(function* () {
+      const { leader, process, store } = yield* waitingFor
+      const before = process.faults.calls("claim").length
+      const followers = yield* Effect.forEach([1, 2, 3], () => Effect.fork(following(process).call))
+      yield* settleDown
+      expect(process.faults.calls("claim")).toHaveLength(before)
+      yield* store.complete("theirs")
+      yield* TestClock.adjust("1 second")
+      for (const fiber of [leader, ...followers]) {
+        expect(yield* ended(fiber)).toMatchObject({ _tag: "Replayed", value: "theirs" })
+      }
+    })
+  )
+
+  it.scoped("inFlight: fail, at once; an own waitTimeout", () =>
+    Effect.gen(function* () {
+      const { leader, process } = yield* waitingFor
+      const hasty = Effect.flip(following(process, { inFlight: "fail" }).call)
+      expect(yield* during("100 millis")(hasty)).toMatchObject({
+        exit: Exit.succeed({ _tag: "IdempotencyInFlightError", reason: "Running" }),
+        took: 0
+      })
+      const patient = Effect.flip(following(process, { waitTimeout: "5 seconds" }).call)
+      expect(yield* during("10 seconds")(patient)).toMatchObject({
+        exit: Exit.succeed({ _tag: "IdempotencyInFlightError" }),
+        took: 5000
+      })
+      yield* Fiber.interrupt(leader)
+    })
+  )
+
+  it.scoped("the leader's patience ends first: a follower goes on waiting", () =>
+    Effect.gen(function* () {
+      const { leader, process, store } = yield* waitingFor
+      const follower = yield* Effect.fork(following(process, { waitTimeout: "1 hour" }).call)
+      yield* TestClock.adjust("25 seconds")
+      expect(yield* Effect.flip(ended(leader))).toMatchObject({ _tag: "IdempotencyInFlightError" })
+      yield* store.complete("theirs")
+      yield* TestClock.adjust("1 second")
+      expect(yield* ended(follower)).toMatchObject({ _tag: "Replayed", value: "theirs" })
+    })
+  )
+})
+
+describe("following a degraded leader", () => {
+  const degraded = (options: Options = {}) =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("all", unavailable)
+      const body = yield* gated({ id: "paid" })
+      const leader = yield* Effect.fork(process.run(untyped(body.effect, operation, key, options)))
+      yield* TestClock.adjust("1 second")
+      yield* body.started
+      return { process, body, leader }
+    })
+
+  it.scoped("proceed followers share its result as Unprotected, and no object", () =>
+    Effect.gen(function* () {
+      const { body, leader, process } = yield* degraded({ fingerprint: 1 })
+      const followers = yield* Effect.forEach([{}, { fingerprint: 1 }], (options) =>
+        Effect.fork(following(process, options).call)
+      )
+      yield* settleDown
+      yield* body.open
+      yield* TestClock.adjust("2 seconds")
+      const own = yield* ended(leader)
+      expect(own).toMatchObject({ _tag: "Unprotected", value: { id: "paid" } })
+      for (const fiber of followers) {
+        const shared = yield* ended(fiber)
+        expect(shared).toMatchObject({ _tag: "Unprotected", value: { id: "paid" }, reason: { method: "claim" } })
+        expect(shared.value).not.toBe(own.value)
+      }
+      expect(body.runs()).toBe(1)
+    })
+  )
+
+  it.scoped("fail followers get the storage error, another fingerprint a mismatch", () =>
+    Effect.gen(function* () {
+      const { body, process } = yield* degraded({ fingerprint: 1 })
+      const strict = yield* Effect.fork(Effect.flip(following(process, { onStorageFailure: "fail" }).call))
+      const once = yield* Effect.fork(Effect.flip(following(process, { guarantee: "at-most-once" }).call))
+      const other = yield* Effect.fork(Effect.flip(following(process, { fingerprint: 2 }).call))
+      yield* settleDown
+      expect(yield* ended(other)).toMatchObject({ _tag: "IdempotencyFingerprintMismatchError" })
+      yield* body.open
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* ended(strict)).toMatchObject({ _tag: "IdempotencyStorageError" })
+      expect(yield* ended(once)).toMatchObject({ _tag: "IdempotencyStorageError" })
+    })
+  )
+
+  it.scoped("its result that cannot be recorded is not shared", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("all", hanging)
+      const leader = yield* Effect.fork(
+        process.run(untyped(Effect.delay(Effect.succeed(Number.NaN), "5 seconds"), operation, key))
+      )
+      yield* TestClock.adjust("2 seconds")
+      const follower = yield* Effect.fork(Effect.flip(following(process).call))
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* ended(leader)).toMatchObject({ _tag: "Unprotected", value: Number.NaN })
+      expect(yield* ended(follower)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+    })
+  )
+})
