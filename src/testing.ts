@@ -3,5 +3,6 @@
  *
  * @since 0.1.0
  */
+export * from "./testing/FaultInjectingRepository.js"
 export * from "./testing/RecordingMetrics.js"
 export * from "./testing/repositoryContract.js"

@@ -61,7 +61,7 @@ const rows: ReadonlyArray<readonly [RegExp, Row]> = [
   [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository)\.ts$/, "2"],
   [/^internal\/(policyAndMetrics|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/, "2"],
   [/^(Idempotency|IdempotencyOutcome|IdempotentExecution|withIdempotency|withIdempotentStep)\.ts$/, "3"],
-  [/^internal\/(engine\/\w+|codecs|current\w+|execute|plan|step)\.ts$/, "3"],
+  [/^internal\/(engine\/\w+|codecs|current\w+|execute|execution|plan|step)\.ts$/, "3"],
   [/^(MemoryIdempotencyRepository|internal\/memoryDriver)\.ts$/, "4 memory"],
   [/^(internal\/)?redis\/\w+\.ts$/, "4 redis"],
   [/^(internal\/)?sql\/\w+\.ts$/, "4 sql"],

@@ -23,6 +23,7 @@ import type { Engine } from "./engine/engine.js"
 import type { Flight, Recorded } from "./engine/flights.js"
 import type { Loss } from "./engine/leases.js"
 import type { BeginError, Begun, ExecutionRequest, Ownership, Restore, Settlement } from "./engine/request.js"
+import { executionOf } from "./execution.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
 import type { Outcome } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
@@ -38,19 +39,6 @@ interface Call {
   readonly self: AnyEffect
   readonly restore: Restore
 }
-
-const executionOf = (
-  operation: string,
-  idempotencyKey: string,
-  scope: string | undefined,
-  attempt: number
-): Context.Tag.Service<IdempotentExecution> => ({
-  operation,
-  idempotencyKey,
-  scope,
-  attempt,
-  childKey: (name) => IdempotencyKey.fromUntrusted("child", operation, scope ?? "", idempotencyKey, name)
-})
 
 const inExecution = (self: AnyEffect, run: Omit<CurrentRun, "stepNames">): AnyEffect =>
   Effect.mapInputContext(self, (context: Context.Context<unknown>) =>

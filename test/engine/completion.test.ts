@@ -11,6 +11,7 @@ import {
   during,
   ended,
   identifiersOf,
+  ids,
   key,
   operation,
   singleProcess,
@@ -265,6 +266,48 @@ describe("a completion without an answer goes on in the background", () => {
       expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBe("broken driver")
       yield* TestClock.adjust("1 second")
       expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  it.scoped("a record that was corrupted meanwhile leaves the caller its value", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.planFor("complete", () => Effect.succeed({ _tag: "Corrupted", cause: "not a state" }), 1)
+      const call = process.run(untyped(Effect.succeed("paid"), operation, key))
+      expect(yield* call).toMatchObject({ _tag: "Executed", value: "paid" })
+      expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  it.scoped("taken over meanwhile by an owner that has not settled: it ends there", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.plan(["complete", "renew"], unavailable)
+      yield* within("1100 millis")(process.run(untyped(Effect.succeed("paid"), operation, key)))
+      yield* store.repository.reset(ids, { force: true })
+      yield* store.claim("theirs", { lease: 300_000 })
+      yield* process.faults.heal
+      yield* TestClock.adjust("2 seconds")
+      expect(process.underWay()).toEqual(nothing)
+      expect(yield* store.stateOf()).toBe("Processing")
+    })
+  )
+
+  it.scoped("a store that refuses the result, and has another owner's: the caller keeps its value", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.plan("complete", refused("Rejected"), 4)
+      const body = Effect.delay(Effect.succeed("mine"), "1 second")
+      const caller = yield* Effect.fork(process.run(untyped(body, operation, key)))
+      yield* TestClock.adjust("500 millis")
+      yield* store.repository.reset(ids, { force: true })
+      yield* store.claim("theirs")
+      yield* store.complete("theirs")
+      yield* TestClock.adjust("5 seconds")
+      const outcome = yield* ended(caller)
+      expect(["mine", "theirs"]).toContain(outcome.value)
+      expect(process.underWay()).toEqual(nothing)
+      expect(yield* process.run(untyped(body, operation, key))).toMatchObject({ _tag: "Replayed", value: "theirs" })
     })
   )
 })

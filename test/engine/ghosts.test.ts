@@ -5,7 +5,7 @@ import * as Exit from "effect/Exit"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency } from "../../src/withIdempotency.js"
 import { counting, during, key, operation, singleProcess, untyped, within } from "../support/engineProcess.js"
-import { arrivingAfter, hanging, replySwallowed, unavailable } from "../support/faultyRepository.js"
+import { arrivingAfter, hanging, refused, replySwallowed, unavailable } from "../support/faultyRepository.js"
 import { withPauses } from "../support/pausingClock.js"
 
 const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
@@ -109,6 +109,24 @@ describe("ghosts", () => {
       // Released, or completed: the next caller must not wait for the lease of nobody.
       expect(yield* store.stateOf()).not.toBe("Processing")
       expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  it.scoped("a claim whose token was released meanwhile is made again with another token", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.plan(
+        "claim",
+        (call, verb) =>
+          Effect.zipRight(
+            Effect.zipRight(call, Effect.orDie(store.repository.reset(ids, { force: true }))),
+            refused("Unavailable", "unknown")(call, verb)
+          ),
+        1
+      )
+      const call = process.run(untyped(Effect.succeed("paid"), operation, key))
+      expect(yield* within("1100 millis")(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 2 })
+      expect(new Set(process.faults.calls("claim").map(({ tokens }) => tokens[0])).size).toBe(2)
     })
   )
 

@@ -158,6 +158,51 @@ describe("Lost interrupts the body", () => {
   )
 })
 
+describe("Lost under at-most-once", () => {
+  it.scoped("a forced reset stops the owner: TakenOver, and it is not run again by this call", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const body = counting(Effect.never)
+      const owner = yield* Effect.fork(Effect.flip(process.run(untyped(body.effect, operation, key, atMostOnce))))
+      yield* TestClock.adjust("1 second")
+      yield* store.repository.reset(ids, { force: true })
+      yield* TestClock.adjust("20 seconds")
+      expect(yield* ended(owner)).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "TakenOver" })
+      expect(body.runs()).toBe(1)
+      expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  it.scoped("an operator resolved the key: the owner stops, and gets what the operator recorded", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.plan("renew", unavailable)
+      const owner = yield* Effect.fork(process.run(untyped(Effect.never, operation, key, atMostOnce)))
+      yield* TestClock.adjust("29 seconds")
+      yield* store.repository.reset(ids, { force: true })
+      yield* store.claim("theirs")
+      yield* store.complete("theirs")
+      yield* process.faults.heal
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* ended(owner)).toMatchObject({ _tag: "Replayed", value: "theirs" })
+    })
+  )
+
+  it.scoped("the store cannot say whether it is lost: the owner carries on until the lease has passed", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const owner = yield* Effect.fork(Effect.flip(process.run(untyped(Effect.never, operation, key, atMostOnce))))
+      yield* TestClock.adjust("1 second")
+      yield* store.repository.reset(ids, { force: true })
+      yield* process.faults.plan("claim", unavailable)
+      yield* TestClock.adjust("28 seconds")
+      expect(yield* process.count("recordLeaseLost")).toBe(0)
+      yield* TestClock.adjust("5 seconds")
+      expect(yield* ended(owner)).toMatchObject({ _tag: "IdempotencyOutcomeUnknownError" })
+    })
+  )
+})
+
 describe("Gone carries on", () => {
   for (const options of [{}, fail, atMostOnce]) {
     it.scoped(

@@ -16,7 +16,7 @@ import {
   settleDown,
   startProcess
 } from "../support/engineProcess.js"
-import { hanging, unavailable } from "../support/faultyRepository.js"
+import { answeringAfter, hanging, unavailable } from "../support/faultyRepository.js"
 
 const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
@@ -146,6 +146,53 @@ describe("shutdown", () => {
       yield* process.faults.plan("all", hanging)
       yield* Effect.raceFirst(process.stop, Effect.forever(TestClock.adjust("10 millis")))
       expect(Exit.isInterrupted(yield* Effect.exit(ended(owner)))).toBe(true)
+      expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  for (const [strategy, verb] of [
+    ["claim", "claim"],
+    ["optimistic", "read"]
+  ] as const) {
+    it.scoped(`a caller whose ${verb} is answered after the scope began to close runs nothing, and holds nothing`, () =>
+      Effect.gen(function* () {
+        const store = yield* makeStore()
+        const process = yield* startProcess(store, { shutdownGrace: "1 second" })
+        yield* process.faults.plan(verb, answeringAfter("200 millis"), 1)
+        const body = counting(Effect.succeed("late"))
+        const caller = yield* Effect.fork(process.run(withIdempotency(body.effect, operation, key, { strategy })))
+        yield* TestClock.adjust("100 millis")
+        const stop = yield* Effect.fork(process.stop)
+        yield* settleDown
+        yield* TestClock.adjust("200 millis")
+        expect(Exit.isInterrupted(yield* Fiber.await(caller))).toBe(true)
+        yield* Effect.raceFirst(Fiber.join(stop), Effect.forever(TestClock.adjust("10 millis")))
+        expect(body.runs()).toBe(0)
+        expect(["Absent", "Released"]).toContain(yield* store.stateOf())
+        expect(process.underWay()).toEqual(nothing)
+      })
+    )
+  }
+
+  it.scoped("callers that follow an owner get its result within the grace period, and run nothing after it", () =>
+    Effect.gen(function* () {
+      const store = yield* makeStore()
+      const process = yield* startProcess(store, { shutdownGrace: "50 millis" })
+      const body = yield* gated("paid")
+      const stuck = counting(Effect.never)
+      const call = process.run(withIdempotency(body.effect, operation, key))
+      const endless = process.run(withIdempotency(stuck.effect, operation, "order-2"))
+      const fibers = yield* Effect.forEach([call, call, endless, endless], (one) => Effect.fork(one))
+      yield* body.started
+      yield* settleDown
+      const stop = yield* Effect.fork(process.stop)
+      yield* settleDown
+      yield* body.open
+      yield* Fiber.join(stop)
+      const exits = yield* Effect.forEach(fibers, Fiber.await)
+      expect(exits.slice(0, 2)).toEqual([Exit.succeed("paid"), Exit.succeed("paid")])
+      expect(exits.slice(2).map(Exit.isInterrupted)).toEqual([true, true])
+      expect([body.runs(), stuck.runs()]).toEqual([1, 1])
       expect(process.underWay()).toEqual(nothing)
     })
   )

@@ -290,6 +290,24 @@ describe("following a leader that waits for another process", () => {
   )
 })
 
+describe("an interrupted leader that waits for another process", () => {
+  it.scoped("a follower goes on waiting in its place", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* store.claim("theirs", { lease: 60_000 })
+      const leader = yield* Effect.fork(following(process).call)
+      yield* TestClock.adjust("1 second")
+      const follower = yield* Effect.fork(following(process).call)
+      yield* settleDown
+      yield* Fiber.interrupt(leader)
+      yield* TestClock.adjust("1 second")
+      yield* store.complete("theirs")
+      yield* TestClock.adjust("1 second")
+      expect(yield* ended(follower)).toMatchObject({ _tag: "Replayed", value: "theirs" })
+    })
+  )
+})
+
 describe("following a degraded leader", () => {
   const degraded = (options: Options = {}) =>
     Effect.gen(function* () {

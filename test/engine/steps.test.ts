@@ -211,7 +211,7 @@ describe("steps", () => {
           Array.from({ length: count }, (_, index) => index),
           (index) => withIdempotentStep(`step ${index}`)(Effect.succeed(index))
         )
-      const all = yield* process.run(withIdempotency(Effect.map(steps(maxSteps), Array.from), operation, key))
+      const all = yield* process.run(withIdempotency(steps(maxSteps), operation, key))
       expect(all).toHaveLength(maxSteps)
       const beyond = process.run(withIdempotency(Effect.asVoid(steps(maxSteps + 1)), operation, "order-2"))
       expect(yield* Effect.flip(beyond)).toMatchObject({ _tag: "IdempotencyValidationError" })

@@ -30,8 +30,9 @@ export interface BeginDependencies extends Dependencies {
 
 const differ = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && a !== b
 
-/** Until when a caller waits for others, and whether it has. */
+/** Since when a caller may have waited for others, until when it will, and whether it has. */
 interface Patience {
+  readonly since: number
   readonly giveUpAt: number
   hasWaited: boolean
 }
@@ -307,7 +308,8 @@ export const makeBegin = (
       token: tokens.next(),
       polls: 0,
       changed: undefined,
-      heldUntil: 0,
+      // After a loss another owner is known to run: for how long at least, only the store could say.
+      heldUntil: request.blockedBy === "TakenOver" ? patience.since + request.lease : 0,
       isGhost: false
     }
     const beginning =
@@ -344,7 +346,7 @@ export const makeBegin = (
 
   const joinMeasured = (request: ExecutionRequest, restore: Restore, since: number): Beginning => {
     const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
-    const patience: Patience = { giveUpAt, hasWaited: false }
+    const patience: Patience = { since, giveUpAt, hasWaited: false }
     const measure = Effect.suspend(() =>
       patience.hasWaited
         ? Effect.flatMap(Clock.currentTimeMillis, (now) =>

@@ -82,7 +82,13 @@ export const makeEngine = (
         yield* ended(hasOwners, 2 * settings.storageTimeout)
         yield* ended(() => background.size() > 0, settings.storageTimeout)
         yield* background.close
-        yield* Scope.close(detached, Exit.void)
+        // What cannot be interrupted is left behind.
+        yield* Scope.close(detached, Exit.void).pipe(
+          Effect.disconnect,
+          Effect.interruptible,
+          Effect.timeoutOption(settings.storageTimeout),
+          Effect.withClock(Clock.make())
+        )
       })
     )
 
