@@ -4,6 +4,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
+import * as TestClock from "effect/TestClock"
 import { withIdempotency } from "../../src/withIdempotency.js"
 import { counting, during, key, lasting, operation, singleProcess, untyped, within } from "../support/engineProcess.js"
 import { answeringAfter, hanging, refused, replySwallowed, unavailable } from "../support/faultyRepository.js"
@@ -185,6 +186,18 @@ describe("failures of a store are sorted", () => {
       })
     )
   }
+
+  it.scoped("misconfigured at the completion: IdempotencyStorageError under fail, and not asked again", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("complete", refused("Misconfigured"))
+      const call = withIdempotency(Effect.succeed("paid"), operation, key, { onStorageFailure: "fail" })
+      expect(yield* Effect.flip(process.run(call))).toMatchObject({ method: "complete", reason: "Misconfigured" })
+      yield* TestClock.adjust("1 minute")
+      expect(process.faults.calls("complete").length).toBeLessThanOrEqual(2)
+      expect(process.underWay()).toEqual({ owners: 0, flights: 0, leases: 0, background: 0 })
+    })
+  )
 
   it.scoped("misconfigured opens no breaker, however often", () =>
     Effect.gen(function* () {

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency } from "../../src/withIdempotency.js"
-import { counting, during, key, operation, singleProcess, untyped, within } from "../support/engineProcess.js"
+import { counting, during, ids, key, operation, singleProcess, untyped, within } from "../support/engineProcess.js"
 import { arrivingAfter, hanging, refused, replySwallowed, unavailable } from "../support/faultyRepository.js"
 import { withPauses } from "../support/pausingClock.js"
 

@@ -52,6 +52,9 @@ const areForTheSame = (a: Caller, b: Caller): boolean => {
   return one === undefined || other === undefined || one === other
 }
 
+/** On the same key in the same process, so that one may follow the other. */
+const isBeside = (a: Caller, b: Caller): boolean => a.key === b.key && a.process === b.process
+
 const isUnrecordable = ({ ended }: Run): boolean => ended === "unencodable" || ended === "tooLarge"
 
 /** What the type of the call has in its error channel. */
@@ -107,7 +110,7 @@ const wrongError = (seen: Seen, error: IdempotencyError): string | undefined => 
   const { call, own, played, records } = seen
   const { caller, startedAt } = call
   const { inFlight, waitTimeout } = caller.options
-  const hasBeenRun = played.runs.some((run) => run.caller.key === caller.key && run.caller.process === caller.process)
+  const hasBeenRun = played.runs.some((run) => isBeside(run.caller, caller))
   if (!errorsOf(caller).has(error._tag)) return "failed with what its type does not have"
   switch (error._tag) {
     case "IdempotencyInFlightError":
@@ -184,7 +187,11 @@ const heardLate = ({ call: { caller, endedAt, exit, startedAt }, own, played }: 
   if (exit === undefined || Exit.isFailure(exit) || exit.value._tag !== "Replayed") return undefined
   if (node === undefined || endedAt === undefined) return undefined
   const since = Math.max(startedAt, exit.value.recordedAt.epochMillis, ...own.map((run) => run.endedAt ?? endedAt))
-  const isExcused = troublesOf(node, caller.key, since - storageTimeout, endedAt).length > 0
+  // An owner that does not know yet that its key is another's lets those wait who follow it.
+  const hasLeader = played.runs.some(
+    (run) => isBeside(run.caller, caller) && run.startedAt < endedAt && (run.endedAt ?? endedAt) > since
+  )
+  const isExcused = hasLeader || troublesOf(node, caller.key, since - storageTimeout, endedAt).length > 0
   return !isExcused && endedAt - since > longestPoll
     ? `heard only after ${endedAt - since} ms of what was recorded`
     : undefined
@@ -195,9 +202,9 @@ const ranBeside = ({ call, own, played }: Seen): string | undefined => {
   const { caller, startedAt } = call
   const degraded = own.find((run) => run.attempt === 0 && caller.options.strategy === "claim")
   if (degraded === undefined) return undefined
-  const isOf = ({ caller: { key, process } }: { readonly caller: Caller }) =>
-    key === caller.key && process === caller.process
-  const isAlone = played.calls.every((other) => other === call || !isOf(other) || other.startedAt > degraded.startedAt)
+  const isAlone = played.calls.every(
+    (other) => other === call || !isBeside(other.caller, caller) || other.startedAt > degraded.startedAt
+  )
   const node = played.nodes[caller.process]
   if (!isAlone || node === undefined) return undefined
   const told = played.changes.findLast(

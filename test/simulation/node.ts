@@ -75,7 +75,8 @@ const makeFork = ({ liveFibers, problems, scenario, tell, time }: World, pausabl
       Effect.supervised(new LiveFibers(liveFibers))
     )
   )
-  return (effect) => Runtime.runFork(runtime)(effect, { scheduler: time.scheduler })
+  const scheduler = time.schedulerOf(pausable)
+  return (effect) => Runtime.runFork(runtime)(effect, { scheduler })
 }
 
 /* The network. */

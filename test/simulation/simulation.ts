@@ -56,7 +56,7 @@ const leaveNothing = (world: World, nodes: ReadonlyArray<Node>): void => {
   for (const node of alive) node.close()
   time.run(time.now() + horizon)
   for (const { history } of alive) if (history.closedAt === undefined) problems.push("an engine does not close")
-  Effect.runFork(Scope.close(network, Exit.void), { scheduler: time.scheduler })
+  Effect.runFork(Scope.close(network, Exit.void), { scheduler: time.schedulerOf(outside) })
   time.run(time.now() + horizon)
   const timers = time.timers().filter(Number.isFinite).length
   if (timers > 0) problems.push(`${timers} timers are still set`)

@@ -22,7 +22,8 @@ interface Timer {
 
 export interface VirtualTime {
   readonly now: () => number
-  readonly scheduler: Scheduler
+  /** Runs fibers, and knows whose they are. */
+  readonly schedulerOf: (owner: Pausable) => Scheduler
   readonly clockOf: (owner: Pausable) => Clock.Clock
   /** Calls so many milliseconds from now. */
   readonly after: (owner: Pausable, millis: number, act: () => void) => void
@@ -39,9 +40,10 @@ const maxTasksPerInstant = 100_000
 /** `pick(n)` chooses among n fibers, or timers of one instant, that could go next: 0 is the one that came first. */
 export const makeVirtualTime = (start: number, pick: (n: number) => number): VirtualTime => {
   let now = start
-  const tasks: Array<() => void> = []
+  const tasks: Array<{ readonly owner: Pausable; readonly run: () => void }> = []
   const timers: Array<Timer> = []
-  const world: Pausable = { pausedUntil: 0 }
+  /** Whose fiber is running. */
+  let current: Pausable = { pausedUntil: 0 }
 
   const set = (owner: Pausable, millis: number, fire: () => void): Timer => {
     const timer = { owner, fire, at: now + Math.max(0, Math.trunc(millis)) }
@@ -61,7 +63,9 @@ export const makeVirtualTime = (start: number, pick: (n: number) => number): Vir
     while (tasks.length > 0) {
       if (tasksOfInstant++ > maxTasksPerInstant) throw new Error(`time stands still at ${now}: a fiber never rests`)
       const [task] = tasks.splice(tasks.length === 1 ? 0 : pick(tasks.length), 1)
-      task?.()
+      if (task === undefined) continue
+      current = task.owner
+      task.run()
     }
   }
 
@@ -105,10 +109,10 @@ export const makeVirtualTime = (start: number, pick: (n: number) => number): Vir
 
   return {
     now: () => now,
-    scheduler: {
-      scheduleTask: (task) => void tasks.push(task),
+    schedulerOf: (owner) => ({
+      scheduleTask: (run) => void tasks.push({ owner, run }),
       shouldYield: (fiber) => (fiber.currentOpCount > 2048 ? 0 : false)
-    },
+    }),
     clockOf,
     after: (owner, millis, act) => void set(owner, millis, act),
     run,
@@ -118,7 +122,7 @@ export const makeVirtualTime = (start: number, pick: (n: number) => number): Vir
       const handles = new Map<unknown, Timer>()
       const virtual = (fire: () => void, millis = 0) => {
         const handle = {}
-        handles.set(handle, set(world, millis, fire))
+        handles.set(handle, set(current, millis, fire))
         return handle
       }
       const stop = (handle: unknown) => {

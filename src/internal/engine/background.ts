@@ -12,7 +12,7 @@ import { patiently, type Storage } from "./storage.js"
 export interface Background {
   /** Runs in the background; answers false, and does not run, if too much runs there already, or the layer has ended. */
   readonly run: (job: Effect.Effect<void>) => Effect.Effect<boolean>
-  /** Tries until the store answers, or until so many milliseconds have passed. */
+  /** Tries until the store answers, for so many milliseconds; never again what is set up wrongly. */
   readonly until: <A>(
     operation: string,
     method: string,
@@ -57,7 +57,8 @@ export const makeBackground = (storage: Storage, settings: Settings): Effect.Eff
           storage.once(operation, method, call),
           Effect.retry({
             schedule: patiently,
-            while: () => Effect.map(Clock.currentTimeMillis, (now) => now - start < millis)
+            while: ({ reason }) =>
+              Effect.map(Clock.currentTimeMillis, (now) => reason !== "Misconfigured" && now - start < millis)
           })
         )
       )

@@ -186,6 +186,7 @@ export const makeBegin = (
     error: IdempotencyStorageError
   ): Beginning => {
     claiming.isGhost ||= error.applied === "unknown"
+    if (dependencies.isClosed()) return Effect.interrupt
     const failure = storageFailure(request, error)
     if (failure !== undefined) {
       flights.move(claiming.flight, { _tag: "failed", error })

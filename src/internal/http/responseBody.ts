@@ -1,0 +1,159 @@
+/** The bytes of a response: known before it is sent, or seen while it is. */
+import * as Headers from "@effect/platform/Headers"
+import * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Effect from "effect/Effect"
+import { pipe } from "effect/Function"
+import * as Predicate from "effect/Predicate"
+import * as Stream from "effect/Stream"
+import { concatBytes } from "./bytes.js"
+
+type Response = HttpServerResponse.HttpServerResponse
+type Bytes = Stream.Stream<Uint8Array, unknown>
+
+export type ResponseBody =
+  | { readonly _tag: "Known"; readonly bytes: Uint8Array }
+  /** `response` sends the stream, whatever it was going to send it from. */
+  | { readonly _tag: "Streamed"; readonly response: Response; readonly stream: Bytes }
+
+const known = (bytes: Uint8Array): ResponseBody => ({ _tag: "Known", bytes })
+
+/** The response with another stream for a body; headers stay as they are. */
+export const withStream = (response: Response, stream: Bytes): Response => {
+  const { contentLength } = response.body
+  // An empty content type adds no header: whatever there is is in the response's headers already.
+  return HttpServerResponse.setBody(
+    response,
+    HttpBody.stream(stream, response.headers["content-type"] ?? "", contentLength)
+  )
+}
+
+const streamed = (response: Response, stream: Bytes): ResponseBody => ({ _tag: "Streamed", response, stream })
+
+const ofWeb = (response: Response, web: globalThis.Response): ResponseBody => {
+  const converted = HttpServerResponse.setHeaders(
+    HttpServerResponse.mergeCookies(HttpServerResponse.fromWeb(web), response.cookies),
+    response.headers
+  )
+  return converted.body._tag === "Stream" ? streamed(converted, converted.body.stream) : known(new Uint8Array(0))
+}
+
+/** A body that `Response` knows how to read, with the content type that it gives it if there is none. */
+const ofBodyInit = (response: Response, web: globalThis.Response): ResponseBody => {
+  const contentType = response.headers["content-type"] ?? web.headers.get("content-type")
+  const typed = contentType === null ? response : HttpServerResponse.setHeader(response, "content-type", contentType)
+  return streamed(
+    typed,
+    web.body === null
+      ? Stream.empty
+      : Stream.fromReadableStream(
+          () => webBody(web),
+          (cause) => cause
+        )
+  )
+}
+
+const webBody = (web: globalThis.Response): ReadableStream<Uint8Array> => web.body ?? new ReadableStream()
+
+const isIterable = (body: unknown): body is AsyncIterable<Uint8Array | string> =>
+  Predicate.hasProperty(body, Symbol.asyncIterator)
+
+const ofRaw = (response: Response, body: unknown): ResponseBody => {
+  if (body === null || body === undefined) return known(new Uint8Array(0))
+  if (typeof body === "string") return known(new TextEncoder().encode(body))
+  if (body instanceof Uint8Array) return known(body)
+  if (body instanceof ArrayBuffer) return known(new Uint8Array(body))
+  if (body instanceof globalThis.Response) return ofWeb(response, body)
+  if (body instanceof Blob || body instanceof URLSearchParams) return ofBodyInit(response, new Response(body))
+  if (isIterable(body)) {
+    const chunks = Stream.fromAsyncIterable(body, (cause) => cause)
+    const encoder = new TextEncoder()
+    return streamed(
+      response,
+      Stream.map(chunks, (chunk) => (typeof chunk === "string" ? encoder.encode(chunk) : chunk))
+    )
+  }
+  return streamed(response, Stream.die(new TypeError("a response has a raw body that cannot be read")))
+}
+
+export const bodyOf = (response: Response): ResponseBody => {
+  const { body } = response
+  switch (body._tag) {
+    case "Empty":
+      return known(new Uint8Array(0))
+    case "Uint8Array":
+      return known(body.body)
+    case "FormData":
+      return ofBodyInit(response, new Response(body.formData))
+    case "Stream":
+      return streamed(response, body.stream)
+    case "Raw":
+      return ofRaw(response, body.body)
+  }
+}
+
+/** Collects bytes up to a limit; beyond it, nothing is left. */
+const makeCollector = (maxBytes: number) => {
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  return {
+    add: (chunk: Uint8Array): void => {
+      size += chunk.length
+      if (size > maxBytes) chunks.length = 0
+      // The chunk is the sender's from here on, and may be written over.
+      else chunks.push(chunk.slice())
+    },
+    isFull: (): boolean => size > maxBytes,
+    bytes: (): Uint8Array | undefined => (size > maxBytes ? undefined : concatBytes(chunks, size))
+  }
+}
+
+/**
+ * The stream, unchanged and undelayed; at its end, and before that is passed on, `onEnd` gets its bytes: nothing if
+ * they are more than `maxBytes`, or if the stream failed or was not read to its end.
+ */
+export const tee = (
+  stream: Bytes,
+  maxBytes: number,
+  onEnd: (bytes: Uint8Array | undefined) => Effect.Effect<void>
+): Bytes =>
+  Stream.suspend(() => {
+    const collector = makeCollector(maxBytes)
+    let isWhole = false
+    return pipe(
+      Stream.map(stream, (chunk) => {
+        collector.add(chunk)
+        return chunk
+      }),
+      Stream.concat(
+        Stream.execute(
+          Effect.sync(() => {
+            isWhole = true
+          })
+        )
+      ),
+      Stream.ensuring(Effect.suspend(() => onEnd(isWhole ? collector.bytes() : undefined)))
+    )
+  })
+
+/** The bytes of a stream that nobody reads any more, if it ends, and within `maxBytes`. */
+export const drain = (stream: Bytes, maxBytes: number): Effect.Effect<Uint8Array | undefined> =>
+  Effect.suspend(() => {
+    const collector = makeCollector(maxBytes)
+    return pipe(
+      Stream.runForEachWhile(stream, (chunk) =>
+        Effect.sync(() => {
+          collector.add(chunk)
+          return !collector.isFull()
+        })
+      ),
+      Effect.match({ onFailure: () => undefined, onSuccess: collector.bytes }),
+      Effect.catchAllCause(() => Effect.succeed(undefined))
+    )
+  })
+
+/** What a response that was not the one that counts is replaced by: what others have added to it stays. */
+export const replacedBy = (own: Response, winner: Response, kept: ReadonlySet<string>): Response => {
+  const others = Object.entries(own.headers).filter(([name]) => !kept.has(name) && name !== "content-length")
+  return HttpServerResponse.setHeaders(winner, Headers.merge(Headers.fromInput(others), winner.headers))
+}
