@@ -65,8 +65,16 @@ export class HttpIdempotencyProblem extends Schema.TaggedError<HttpIdempotencyPr
    * @since 0.1.0
    */
   static readonly response: Schema.Schema<HttpIdempotencyProblem, HttpIdempotencyProblem.Json> = Schema.Union(
-    responseOf(Schema.typeSchema(HttpIdempotencyProblem), 400, "The Idempotency-Key is missing or invalid, or the request cannot be read"),
-    responseOf(Schema.typeSchema(HttpIdempotencyProblem), 409, "A request with this Idempotency-Key is outstanding, or its outcome cannot be told"),
+    responseOf(
+      Schema.typeSchema(HttpIdempotencyProblem),
+      400,
+      "The Idempotency-Key is missing or invalid, or the request cannot be read"
+    ),
+    responseOf(
+      Schema.typeSchema(HttpIdempotencyProblem),
+      409,
+      "A request with this Idempotency-Key is outstanding, or its outcome cannot be told"
+    ),
     responseOf(Schema.typeSchema(HttpIdempotencyProblem), 413, "The request is too large to be protected"),
     responseOf(Schema.typeSchema(HttpIdempotencyProblem), 422, "The Idempotency-Key was used with another request"),
     responseOf(Schema.typeSchema(HttpIdempotencyProblem), 503, "Idempotency storage is unavailable")

@@ -196,12 +196,26 @@ describe("a completion without an answer goes on in the background", () => {
   it.scoped("it ends with the lease: after that the key is free to be taken over", () =>
     Effect.gen(function* () {
       const { one, two } = yield* twoProcesses()
-      yield* one.faults.plan("complete", unavailable)
+      yield* one.faults.plan(["complete", "renew"], unavailable)
       yield* within("1100 millis")(one.run(untyped(Effect.succeed("paid"), operation, key, { lease: "10 seconds" })))
       yield* TestClock.adjust("12 seconds")
       expect(one.underWay()).toEqual(nothing)
       const other = two.run(untyped(Effect.succeed("other"), operation, key))
       expect(yield* within("10 seconds")(other)).toMatchObject({ _tag: "Executed", value: "other", attempt: 2 })
+    })
+  )
+
+  it.scoped("a lease that is renewed meanwhile goes on, but not for ever", () =>
+    Effect.gen(function* () {
+      const { one, two } = yield* twoProcesses()
+      yield* one.faults.plan("complete", unavailable)
+      yield* within("1100 millis")(one.run(untyped(Effect.succeed("paid"), operation, key, { lease: "10 seconds" })))
+      yield* TestClock.adjust("95 seconds")
+      const other = two.run(untyped(Effect.succeed("other"), operation, key, { inFlight: "fail" }))
+      expect(yield* Effect.flip(other)).toMatchObject({ _tag: "IdempotencyInFlightError" })
+      yield* TestClock.adjust("20 seconds")
+      expect(one.underWay()).toEqual(nothing)
+      expect(yield* other).toMatchObject({ _tag: "Executed", value: "other", attempt: 2 })
     })
   )
 

@@ -3,8 +3,8 @@ import * as HttpApi from "@effect/platform/HttpApi"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
-import * as OpenApi from "@effect/platform/OpenApi"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as OpenApi from "@effect/platform/OpenApi"
 import { describe, expect, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -21,7 +21,7 @@ import { unavailable } from "../support/faultyRepository.js"
 import { serveApi } from "./apiMounts.js"
 import { expectProblem, freshKey, problems, until } from "./fixture.js"
 import { type Sent, send } from "./rawClient.js"
-import { Duplicate, Shop, receipt, startShop, tenant } from "./shop.js"
+import { Duplicate, receipt, Shop, startShop, tenant } from "./shop.js"
 
 const codes: ReadonlyArray<ProblemCode> = HttpIdempotencyProblem.fields.code.literals
 
@@ -137,7 +137,9 @@ describe("the OpenAPI document", () => {
         schema: { type: "string", minLength: 1 }
       }
     ])
-    expect(operation("/charges/{id}/refunds")?.parameters.map(({ in: place, name, required }) => ({ name, place, required }))).toEqual([
+    expect(
+      operation("/charges/{id}/refunds")?.parameters.map(({ in: place, name, required }) => ({ name, place, required }))
+    ).toEqual([
       { name: "id", place: "path", required: true },
       { name: "X-Request-Key", place: "header", required: false }
     ])

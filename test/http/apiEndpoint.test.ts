@@ -5,8 +5,8 @@ import { layerMemory } from "../../src/layerMemory.js"
 import { withIdempotentStep } from "../../src/withIdempotentStep.js"
 import { singleProcess } from "../support/engineProcess.js"
 import { unavailable } from "../support/faultyRepository.js"
-import { cut, type Reply, send, sendAndHold } from "./rawClient.js"
 import { expectProblem, expectReplay, freshKey, problems, settled, until } from "./fixture.js"
+import { cut, type Reply, send, sendAndHold } from "./rawClient.js"
 import { type Charging, Declined, type Options, type Running, receipt, Suspended, startShop, tenant } from "./shop.js"
 
 const sentTo = (shop: Running, sent: Parameters<typeof send>[1] = {}): Effect.Effect<Reply> =>

@@ -42,7 +42,9 @@ const Site = HttpApi.make("site")
   .addError(Stranger, { status: 401 })
   .addError(HttpIdempotencyProblem.response)
 
-const start = (place: (run: number) => Effect.Effect<{ readonly run: number }, Refused> = (run) => Effect.succeed({ run })) =>
+const start = (
+  place: (run: number) => Effect.Effect<{ readonly run: number }, Refused> = (run) => Effect.succeed({ run })
+) =>
   Effect.gen(function* () {
     const { process, store } = yield* singleProcess({ storageTimeout: "150 millis", breakerThreshold: 1000 })
     let runs = 0
@@ -70,7 +72,8 @@ const start = (place: (run: number) => Effect.Effect<{ readonly run: number }, R
       process,
       store,
       runs: () => runs,
-      send: (sent: Sent) => send(url, { path: "/v1/orders", body: '{"item":"a"}', headers: { "x-tenant": "acme" }, ...sent })
+      send: (sent: Sent) =>
+        send(url, { path: "/v1/orders", body: '{"item":"a"}', headers: { "x-tenant": "acme" }, ...sent })
     }
   })
 

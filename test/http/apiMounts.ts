@@ -63,8 +63,7 @@ const apiOf = (options: Options | undefined) => {
   const api = HttpApi.make("site").add(group)
   type Handlers = HttpApiBuilder.Handlers<never, never, HttpIdempotentEndpoint, typeof first>
   const implemented =
-    (handler: Handler) =>
-    (handlers: HttpApiBuilder.Handlers.FromGroup<HttpApiDecodeError, never, typeof group>) =>
+    (handler: Handler) => (handlers: HttpApiBuilder.Handlers.FromGroup<HttpApiDecodeError, never, typeof group>) =>
       others
         .reduce<Handlers>((some, { name }) => some.handleRaw(name, () => app(handler)), handlers)
         .handleRaw(first.name, () => app(handler))
@@ -77,8 +76,7 @@ const dyingWithResponses = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A>
 
 const ownOptions = ({ fingerprint, operation: _, scope, ...options }: Options) => ({
   ...options,
-  scope:
-    scope === "global" ? scope : (request: Parameters<typeof scope>[0]) => dyingWithResponses(scope(request)),
+  scope: scope === "global" ? scope : (request: Parameters<typeof scope>[0]) => dyingWithResponses(scope(request)),
   ...(fingerprint === undefined
     ? {}
     : {

@@ -15,8 +15,7 @@ import * as Schema from "effect/Schema"
 import { HttpIdempotency, type HttpIdempotencyProblem, type HttpIdempotentEndpoint } from "../../src/http.js"
 import type { Idempotency } from "../../src/Idempotency.js"
 import { IdempotentExecution } from "../../src/IdempotentExecution.js"
-import type { Authentication, Declined, Duplicate, Suspended, Unauthorized } from "./shop.js"
-import { Shop, shopLayer } from "./shop.js"
+import type { Authentication, Declined, Duplicate, Shop, Suspended, shopLayer, Unauthorized } from "./shop.js"
 
 class Database extends Context.Tag("test/Database")<Database, { readonly tenant: Effect.Effect<string> }>() {}
 class Known extends Schema.TaggedError<Known>()("Known", {}) {}
@@ -51,11 +50,7 @@ describe("the types of an API", () => {
     >()
     expectTypeOf<Effect.Effect.Context<Charge>>().toEqualTypeOf<never>()
     expectTypeOf<Effect.Effect.Error<ReturnType<Client["payments"]["note"]>>>().toEqualTypeOf<
-      | Suspended
-      | Unauthorized
-      | HttpApiDecodeError
-      | HttpClientError.HttpClientError
-      | ParseResult.ParseError
+      Suspended | Unauthorized | HttpApiDecodeError | HttpClientError.HttpClientError | ParseResult.ParseError
     >()
   })
 

@@ -19,7 +19,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { HttpIdempotency } from "../../src/http/HttpIdempotency.js"
 import type { HttpIdempotencyHandlersOptions } from "../../src/http/HttpIdempotencyApi.js"
-import { Idempotency } from "../../src/Idempotency.js"
+import type { Idempotency } from "../../src/Idempotency.js"
 import { IdempotentExecution } from "../../src/IdempotentExecution.js"
 import { serveApi } from "./apiMounts.js"
 
@@ -74,7 +74,9 @@ const upload = HttpApiEndpoint.post("upload", "/uploads")
 
 const search = HttpApiEndpoint.get("search", "/charges").addSuccess(Schema.Int)
 
-const note = HttpApiEndpoint.post("note", "/notes").setPayload(Schema.Struct({ text: Schema.String })).addSuccess(Schema.Int)
+const note = HttpApiEndpoint.post("note", "/notes")
+  .setPayload(Schema.Struct({ text: Schema.String }))
+  .addSuccess(Schema.Int)
 
 export const payments = HttpApiGroup.make("payments")
   .add(charge)

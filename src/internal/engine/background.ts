@@ -12,12 +12,12 @@ import { patiently, type Storage } from "./storage.js"
 export interface Background {
   /** Runs in the background; answers false, and does not run, if too much runs there already, or the layer has ended. */
   readonly run: (job: Effect.Effect<void>) => Effect.Effect<boolean>
-  /** Tries until the store answers, for so many milliseconds; never again what is set up wrongly. */
+  /** Tries until the store answers, or the end (an instant that may move) has come; what is set up wrongly once. */
   readonly until: <A>(
     operation: string,
     method: string,
     call: Effect.Effect<A, IdempotencyStorageError>,
-    millis: number
+    end: () => number
   ) => Effect.Effect<A, IdempotencyStorageError>
   /** Frees a key from a claim, or a hold, that may or may not have taken effect. */
   readonly releaseGhost: (identifiers: IdempotencyIdentifiers, token: string, lease: number) => Effect.Effect<void>
@@ -51,20 +51,16 @@ export const makeBackground = (storage: Storage, settings: Settings): Effect.Eff
         )
       })
 
-    const until: Background["until"] = (operation, method, call, millis) =>
-      Effect.flatMap(Clock.currentTimeMillis, (start) =>
-        pipe(
-          storage.once(operation, method, call),
-          Effect.retry({
-            schedule: patiently,
-            while: ({ reason }) =>
-              Effect.map(Clock.currentTimeMillis, (now) => reason !== "Misconfigured" && now - start < millis)
-          })
-        )
-      )
+    const until: Background["until"] = (operation, method, call, end) =>
+      Effect.retry(storage.once(operation, method, call), {
+        schedule: patiently,
+        while: ({ reason }) => Effect.map(Clock.currentTimeMillis, (now) => reason !== "Misconfigured" && now < end())
+      })
 
     const release = (identifiers: IdempotencyIdentifiers, token: string, lease: number) =>
-      until(identifiers.operation, "release", storage.claims.release(identifiers, { token }), lease)
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        until(identifiers.operation, "release", storage.claims.release(identifiers, { token }), () => now + lease)
+      )
 
     return {
       run,

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import { loop } from "./loop.js"
 import { sleepFor } from "./settings.js"
 
 export interface Deadlines {
@@ -43,13 +44,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
     yield* Effect.raceFirst(sleepFor(nextTick - now), wake.await)
   })
-  yield* tick.pipe(
-    Effect.catchAllCause((cause) => Effect.logError("idempotency: the deadlines died", cause)),
-    Effect.forever,
-    Effect.interruptible,
-    Effect.annotateLogs("fiber", "idempotency.deadlines"),
-    Effect.forkScoped
-  )
+  yield* loop("deadlines", tick)
 
   // After the layer's end nobody keeps the time: what still waits then has waited long enough, and what comes after it
   // (the release of an effect that did not let itself be stopped) has a timer of its own.

@@ -5,6 +5,7 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { ClaimReply, Completed, RenewReply } from "../protocol.js"
+import { loop } from "./loop.js"
 import { sleepFor } from "./settings.js"
 import type { Storage } from "./storage.js"
 
@@ -108,15 +109,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       const later = yield* Clock.currentTimeMillis
       yield* Effect.raceFirst(sleepFor(nextTick - later), wake.await)
     })
-    yield* tick.pipe(
-      Effect.catchAllCause((cause) =>
-        Effect.zipRight(Effect.logError("idempotency: a renewal died", cause), Effect.sleep("100 millis"))
-      ),
-      Effect.forever,
-      Effect.interruptible,
-      Effect.annotateLogs("fiber", "idempotency.renewal"),
-      Effect.forkScoped
-    )
+    yield* loop("renewal", tick)
 
     return {
       add: (fields) => {

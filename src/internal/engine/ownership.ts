@@ -54,6 +54,9 @@ export interface Grant {
   readonly isGhost: boolean
 }
 
+/** For how many leases an outcome that the store does not take keeps its key. */
+const longestHoldInLeases = 10
+
 export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownership => {
   const { background, flights, leases, metrics, owners, settings, storage } = dependencies
   const { claimedAt, flight, request, token, unprotected } = grant
@@ -98,6 +101,18 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
     if (flight !== undefined) move(flight, phase)
   }
   const unrecorded = () => end({ _tag: "unrecorded" })
+
+  const leaseUntil = () => (lease?.confirmedAt ?? 0) + request.lease
+
+  /**
+   * Tries in the background until the lease ends: as long as it is renewed, but not for ever, as a store that renews
+   * and does nothing else would block the key.
+   */
+  const untilLeaseEnds = <A>(method: string, call: Effect.Effect<A, IdempotencyStorageError>) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const end = () => Math.max(now, Math.min(leaseUntil(), now + longestHoldInLeases * request.lease))
+      return background.until(operation, method, call, lease === undefined ? () => now + request.lease : end)
+    })
 
   /** The first of settle and abandon counts; an owner is gone once it has ended. */
   const once = <A, E>(ending: Effect.Effect<A, E>, otherwise: A): Effect.Effect<A, E> =>
@@ -229,7 +244,7 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
     const given = { _tag: "given", outcome, reason: error } as const
     if (flight !== undefined) move(flight, { ...given, isEnd: false })
     const job = pipe(
-      background.until(operation, "complete", complete(outcome), request.lease),
+      untilLeaseEnds("complete", complete(outcome)),
       Effect.match({
         onFailure: () => end({ ...given, isEnd: true }),
         onSuccess: (reply) => {
@@ -297,7 +312,7 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
         ? Effect.zipRight(storage.claims.claim(identifiers, claimRequest(request, token, settings)), held)
         : held
     return Effect.catchAll(Effect.asVoid(storage.within(operation, "hold", claimFirst)), () =>
-      Effect.asVoid(background.run(Effect.ignore(background.until(operation, "hold", claimFirst, request.lease))))
+      Effect.asVoid(background.run(Effect.ignore(untilLeaseEnds("hold", claimFirst))))
     )
   }
 
@@ -305,7 +320,7 @@ export const makeOwnership = (dependencies: Dependencies, grant: Grant): Ownersh
     attempt: grant.attempt,
     steps: grant.steps,
     flight,
-    leaseUntil: () => (lease?.confirmedAt ?? 0) + request.lease,
+    leaseUntil,
     saveStep:
       claimedAt === undefined
         ? undefined

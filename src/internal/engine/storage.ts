@@ -9,6 +9,7 @@ import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { makeDeadlines } from "./deadlines.js"
+import { loop } from "./loop.js"
 import type { Settings } from "./settings.js"
 
 export interface Storage {
@@ -148,15 +149,7 @@ export const makeStorage = (
         onSuccess: () => close
       })
     )
-    yield* closeWhenItAnswers.pipe(
-      Effect.catchAllCause((cause) =>
-        Effect.zipRight(Effect.logError("idempotency: the breaker's probe died", cause), Effect.sleep("1 second"))
-      ),
-      Effect.forever,
-      Effect.interruptible,
-      Effect.annotateLogs("fiber", "idempotency.breaker"),
-      Effect.forkScoped
-    )
+    yield* loop("breaker", closeWhenItAnswers)
 
     return {
       claims,
