@@ -63,7 +63,7 @@ const start = (
       onResponse: ({ status }) => (status === 400 || status === 404 ? "release" : "replay"),
       required: true
     }).pipe(
-      Layer.provide(Layer.succeed(Tenants, { of: (name) => (name === "acme" ? name : undefined) })),
+      Layer.provide(Layer.succeed(Tenants, { of: (name) => (name === "tenant-1" ? name : undefined) })),
       Layer.provide(engine)
     )
     const url = yield* serveApi(HttpApiBuilder.api(Site).pipe(Layer.provide(orders)), around)
@@ -73,7 +73,7 @@ const start = (
       store,
       runs: () => runs,
       send: (sent: Sent) =>
-        send(url, { path: "/v1/orders", body: '{"item":"a"}', headers: { "x-tenant": "acme" }, ...sent })
+        send(url, { path: "/v1/orders", body: '{"item":"a"}', headers: { "x-tenant": "tenant-1" }, ...sent })
     }
   })
 
@@ -81,7 +81,7 @@ const start = (
 const recordOf = (key: string, method: string, pattern: string) =>
   identifiersOf({
     operation: `http.${IdempotencyKey.fromUntrusted(method, pattern)}`,
-    key: IdempotencyKey.fromUntrusted("acme", key)
+    key: IdempotencyKey.fromUntrusted("tenant-1", key)
   })
 
 describe("the layer of an API", () => {
@@ -141,7 +141,7 @@ describe("the layer of an API", () => {
       const outgoing = yield* sendAndHold(site.url, {
         path: "/v1/orders",
         body: '{"item":"a"}',
-        headers: { "x-tenant": "acme" },
+        headers: { "x-tenant": "tenant-1" },
         key
       })
       yield* until(() => site.runs() === 1)

@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import { Redis } from "ioredis"
 import { layerRedis } from "../../src/redis.js"
 import { StandaloneRedis } from "../support/redisServers.js"
+import { apiMounts } from "./apiMounts.js"
 import { policyCases } from "./policyCases.js"
 import { refusalCases } from "./refusalCases.js"
 import { replayCases } from "./replayCases.js"
@@ -21,7 +22,7 @@ const onRedis = Layer.unwrapScoped(
   })
 ).pipe(Layer.provide(StandaloneRedis.layer))
 
-for (const mount of mounts) {
+for (const mount of [...mounts, ...apiMounts]) {
   describe(`${mount.name}, Redis`, () => {
     layer(onRedis, { excludeTestServices: true, timeout: "60 seconds" })((it) => {
       replayCases(it.scoped, mount)

@@ -147,11 +147,11 @@ export const refusalCases = (test: Case, mount: Mount): void => {
       const key = freshKey()
       expect((yield* site.send({ key })).status).toBe(401)
       expect(site.runs()).toBe(0)
-      expect(Option.isNone(yield* stored("acme", key))).toBe(true)
+      expect(Option.isNone(yield* stored("tenant-1", key))).toBe(true)
 
-      const sent = { key, headers: { "x-tenant": "acme" } }
+      const sent = { key, headers: { "x-tenant": "tenant-1" } }
       const first = yield* site.send(sent)
-      expect(Option.isSome(yield* stored("acme", key))).toBe(true)
+      expect(Option.isSome(yield* stored("tenant-1", key))).toBe(true)
       expectReplay(yield* site.send(sent), first)
       // Another tenant's key is another key.
       const other = yield* site.send({ key, headers: { "x-tenant": "evil" } })
