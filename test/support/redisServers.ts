@@ -54,11 +54,16 @@ const install = (): string | undefined => {
   if (process.getuid?.() !== 0 || onPath("apt-get") === undefined || !existsSync("/etc/debian_version"))
     return undefined
   console.warn("No redis-server on the PATH: installing it once with apt-get.")
-  execFileSync("apt-get", ["update"], { stdio: "ignore" })
-  execFileSync("apt-get", ["install", "-y", "--no-install-recommends", "redis-server"], {
-    stdio: "ignore",
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" }
-  })
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" }
+  // Test files run side by side, and apt lets one process in at a time: the others wait for it.
+  for (let attempt = 0; attempt < 60 && anyOnPath() === undefined; attempt++) {
+    try {
+      execFileSync("apt-get", ["update"], { stdio: "ignore" })
+      execFileSync("apt-get", ["install", "-y", "--no-install-recommends", "redis-server"], { stdio: "ignore", env })
+    } catch {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
+    }
+  }
   return anyOnPath()
 }
 
