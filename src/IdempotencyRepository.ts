@@ -102,6 +102,8 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
 
     /** For the engine: the driver's verbs, measured. */
     readonly claims: IdempotencyRepository.Claims
+    /** For stores made of stores: what this one was made of, unmeasured. */
+    readonly driver: IdempotencyRepository.Driver
   }
 >() {
   /**

@@ -260,7 +260,9 @@ export const makeRepository = (
           )(driver.renew(leases)),
         read: (identifiers) => measure(identifiers, "read")(driver.read(identifiers)),
         changes: driver.changes
-      }
+      },
+
+      driver
     }
   })
 

@@ -229,7 +229,11 @@ export const FaultInjectingRepository: {
     Layer.scoped(
       IdempotencyRepository,
       Effect.flatMap(IdempotencyRepository, (repository) =>
-        Effect.map(makeClaims(repository.claims, policy), (claims) => ({ ...repository, claims }))
+        Effect.map(makeClaims(repository.claims, policy), (claims) => ({
+          ...repository,
+          claims,
+          driver: { ...repository.driver, ...claims }
+        }))
       )
     ),
   claims: makeClaims,

@@ -73,6 +73,9 @@ const delegating = (current: () => Repository): Repository => {
   }
   return {
     claims,
+    get driver() {
+      return { ...current().driver, ...claims }
+    },
     get: (of) => current().get(of),
     save: (record) => current().save(record),
     delete: (of) => current().delete(of),
