@@ -4,17 +4,13 @@
  * The binary is `REDIS_SERVER`, else `redis-server` or `valkey-server` on the `PATH`; on Debian and Ubuntu, as root, it
  * is installed once; else starting a server is a defect that names the three ways to get one.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process"
-import { accessSync, constants, existsSync, mkdtempSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
-import { delimiter, join } from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
+import { directoryFor, freePort, installOnce, isExecutable, onPath, runServer } from "./servers.js"
 
 export interface RedisServer {
   readonly host: "127.0.0.1"
@@ -33,39 +29,7 @@ export interface RedisCluster {
   readonly nodes: ReadonlyArray<{ readonly host: string; readonly port: number }>
 }
 
-const isExecutable = (path: string): boolean => {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
-}
-
-const onPath = (name: string): string | undefined =>
-  (process.env["PATH"] ?? "")
-    .split(delimiter)
-    .map((directory) => join(directory, name))
-    .find(isExecutable)
-
 const anyOnPath = (): string | undefined => onPath("redis-server") ?? onPath("valkey-server")
-
-const install = (): string | undefined => {
-  if (process.getuid?.() !== 0 || onPath("apt-get") === undefined || !existsSync("/etc/debian_version"))
-    return undefined
-  console.warn("No redis-server on the PATH: installing it once with apt-get.")
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" }
-  // Test files run side by side, and apt lets one process in at a time: the others wait for it.
-  for (let attempt = 0; attempt < 60 && anyOnPath() === undefined; attempt++) {
-    try {
-      execFileSync("apt-get", ["update"], { stdio: "ignore" })
-      execFileSync("apt-get", ["install", "-y", "--no-install-recommends", "redis-server"], { stdio: "ignore", env })
-    } catch {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
-    }
-  }
-  return anyOnPath()
-}
 
 const findBinary = (): string => {
   const named = process.env["REDIS_SERVER"]
@@ -73,7 +37,7 @@ const findBinary = (): string => {
     if (isExecutable(named)) return named
     throw new Error(`REDIS_SERVER is not an executable file: ${named}`)
   }
-  const found = anyOnPath() ?? install()
+  const found = installOnce("redis-server", anyOnPath)
   if (found !== undefined) return found
   throw new Error(
     "These tests need a Redis server: put redis-server or valkey-server on the PATH, name the binary in REDIS_SERVER, or run them as root on Debian or Ubuntu"
@@ -86,38 +50,8 @@ const serverBinary = (): string => {
   return binary
 }
 
-const isFree = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const server = createServer()
-    server.once("error", () => resolve(false))
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)))
-  })
-
 /** A node of a cluster also listens this much higher. */
 const busOffset = 10_000
-
-/** Below the ports that a system hands to clients, so that none takes it before the server does, or meets itself. */
-const freePort = async (): Promise<number> => {
-  for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 12_000)
-    if ((await isFree(port)) && (await isFree(port + busOffset))) return port
-  }
-}
-
-const running = new Set<ChildProcess>()
-process.once("exit", () => {
-  for (const child of running) child.kill("SIGKILL")
-})
-
-const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
-
-const stop = (child: ChildProcess): Effect.Effect<void> =>
-  Effect.async((resume) => {
-    if (hasEnded(child)) return resume(Effect.void)
-    child.once("exit", () => resume(Effect.void))
-    // A stopped process would not hear anything gentler, and nothing in it is worth keeping.
-    child.kill("SIGKILL")
-  })
 
 const client = (port: number): Redis => {
   const redis = new Redis({
@@ -149,50 +83,33 @@ const isAnswer = (error: unknown): boolean =>
 
 const start = (args: ReadonlyArray<string>): Effect.Effect<RedisServer, unknown, Scope.Scope> =>
   Effect.gen(function* () {
-    const port = yield* Effect.promise(freePort)
-    const directory = yield* Effect.acquireRelease(
-      Effect.sync(() => mkdtempSync(join(tmpdir(), "idempotency-redis-"))),
-      (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
-    )
-    const child = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const settings = [
-          "--port",
-          `${port}`,
-          "--bind",
-          "127.0.0.1",
-          "--dir",
-          directory,
-          "--save",
-          "",
-          "--appendonly",
-          "no"
-        ]
-        const started = spawn(serverBinary(), [...settings, ...args], { stdio: "ignore" })
-        started.on("error", () => {})
-        running.add(started)
-        return started
-      }),
-      (started) =>
-        Effect.ensuring(
-          stop(started),
-          Effect.sync(() => running.delete(started))
-        )
-    )
-    const { pid } = child
-    if (pid === undefined) return yield* Effect.dieMessage("the Redis server could not be started")
-    const answers = Effect.suspend(() =>
-      hasEnded(child)
-        ? Effect.dieMessage("the Redis server ended at once")
-        : Effect.catchIf(runCommand(port, "ping", []), isAnswer, Effect.succeed)
-    )
-    yield* Effect.retry(answers, Schedule.intersect(Schedule.spaced("25 millis"), Schedule.recurs(400)))
+    const port = yield* Effect.promise(() => freePort(busOffset))
+    const directory = yield* directoryFor("redis")
+    const { pid, signal } = yield* runServer({
+      name: "Redis",
+      binary: serverBinary(),
+      args: [
+        "--port",
+        `${port}`,
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        directory,
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        ...args
+      ],
+      directory,
+      answers: Effect.catchIf(runCommand(port, "ping", []), isAnswer, Effect.succeed)
+    })
     return {
       host: "127.0.0.1",
       port,
       url: `redis://127.0.0.1:${port}`,
       pid,
-      signal: (signal) => Effect.sync(() => void child.kill(signal)),
+      signal,
       command: (name, ...rest) => Effect.orDie(runCommand(port, name, rest))
     } satisfies RedisServer
   })
