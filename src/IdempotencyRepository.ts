@@ -5,8 +5,9 @@
  */
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as HashMap from "effect/HashMap"
+import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type {
   IdempotencyInFlightError,
@@ -18,6 +19,7 @@ import type {
 } from "./IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "./IdempotencyIdentifiers.js"
 import type { IdempotencyRecord } from "./IdempotencyRecord.js"
+import { makeLocalCache } from "./internal/localCache.js"
 import type * as Protocol from "./internal/protocol.js"
 import { makeRepository } from "./internal/repository.js"
 import type { Json } from "./Jsonable.js"
@@ -114,6 +116,38 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
     driver: IdempotencyRepository.Driver,
     options?: IdempotencyRepository.Options
   ) => Effect.Effect<Context.Tag.Service<IdempotencyRepository>> = makeRepository
+
+  /**
+   * A cache in this process before the repository from beneath: replays of a settled record ask no store for a while.
+   * It holds successes and recorded failures, and compares fingerprints as the store does. `reset`, `resolve` and
+   * `delete` through this repository clear it; other processes may replay the old result for up to `timeToLive`.
+   *
+   * `get`, `getMany`, `inspect` and `claims.read` may be answered from the cache too. `IdempotencyValidationError` if an
+   * option is out of its bounds.
+   *
+   * @example
+   * ```ts
+   * import * as Layer from "effect/Layer"
+   * import { IdempotencyRepository } from "effect-idempotency"
+   * import { RedisIdempotencyRepository } from "effect-idempotency/redis"
+   *
+   * const repository = IdempotencyRepository.layerLocalCache({ timeToLive: "5 seconds" }).pipe(
+   *   Layer.provide(RedisIdempotencyRepository.layerClient({ url: "redis://localhost:6380" }))
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
+  static readonly layerLocalCache = (
+    options: IdempotencyRepository.LocalCacheOptions = {}
+  ): Layer.Layer<IdempotencyRepository, IdempotencyValidationError, IdempotencyRepository> =>
+    Layer.effect(
+      IdempotencyRepository,
+      Effect.flatMap(Effect.zip(IdempotencyRepository, makeLocalCache(options)), ([{ driver }, cached]) =>
+        IdempotencyRepository.make(cached(driver), options)
+      )
+    )
 }
 
 /**
@@ -126,6 +160,16 @@ export declare namespace IdempotencyRepository {
     readonly operationTimeout?: Duration.DurationInput | undefined
   }
 
+  /** How much `layerLocalCache` holds, and for how long. */
+  interface LocalCacheOptions extends Options {
+    /** How many records at most, 1 or more; 10,000 by default. The least recently used goes first. */
+    readonly capacity?: number | undefined
+    /** How many bytes of encoded results and keys at most, 1 or more; 64 MiB by default. */
+    readonly maxBytes?: number | undefined
+    /** How long a record is used at most, never beyond its own end; 10 seconds by default. */
+    readonly timeToLive?: Duration.DurationInput | undefined
+  }
+
   /** What a store's author implements. */
   type Driver = Protocol.Driver
 
@@ -135,7 +179,7 @@ export declare namespace IdempotencyRepository {
   /** The verbs of the driver that the engine uses. */
   type Claims = Pick<
     Protocol.Driver,
-    "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "changes"
+    "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "changes" | "objection"
   >
 
   /** What an operator knows to have happened. */

@@ -320,3 +320,50 @@ describe("waking up", () => {
     }).pipe(Effect.provide(MemoryIdempotencyRepository.layer))
   )
 })
+
+describe("retention", () => {
+  const copy = { token: "copy", outcome: { _tag: "Unavailable" }, fingerprint: undefined, attempt: 3 } as const
+  const insert = (repository: Repository, expiresAt: number, retention: number) =>
+    repository.driver.insert([{ identifiers: ids("1"), request: { ...copy, createdAt: 0, expiresAt, retention } }], {
+      allOrNothing: false
+    })
+
+  it.effect("of a copy is its own, and its times are those of the record", () =>
+    Effect.gen(function* () {
+      const repository = yield* IdempotencyRepository
+      const read = Effect.map(repository.claims.read([ids("1")]), ([state]) => state)
+      yield* insert(repository, 60_000, 1_000)
+      yield* TestClock.adjust("999 millis")
+      expect(yield* read).toMatchObject({ _tag: "Completed", createdAt: 0, expiresAt: 60_000, attempt: 3 })
+      expect(yield* insert(repository, 60_000, 90_000)).toEqual([{ _tag: "Inserted" }])
+      yield* TestClock.adjust("1 millis")
+      expect(yield* read).toBeUndefined()
+      expect(yield* claim(repository, "1", long)).toMatchObject({ _tag: "Claimed", attempt: 1 })
+    }).pipe(Effect.provide(MemoryIdempotencyRepository.layer))
+  )
+
+  it.effect("of a copy ends with it: what comes after has its own", () =>
+    Effect.gen(function* () {
+      const repository = yield* IdempotencyRepository
+      yield* insert(repository, 60_000, 1_000)
+      yield* repository.delete(ids("1"))
+      yield* insert(repository, 60_000, 60_000)
+      yield* TestClock.adjust("59999 millis")
+      expect(yield* present(repository, ["1"])).toEqual(["1"])
+      yield* repository.reset(ids("1"))
+      yield* claim(repository, "1", long)
+      yield* TestClock.adjust("1 minute")
+      expect(yield* present(repository, ["1"])).toEqual(["1"])
+    }).pipe(Effect.provide(MemoryIdempotencyRepository.layer))
+  )
+
+  it.effect("of a copy frees its room", () =>
+    Effect.gen(function* () {
+      const repository = yield* IdempotencyRepository
+      yield* insert(repository, 60_000, 1_000)
+      yield* TestClock.adjust("1 second")
+      yield* claim(repository, "2", long)
+      yield* Effect.flip(claim(repository, "3", long))
+    }).pipe(withCapacity(1))
+  )
+})

@@ -50,7 +50,7 @@ const target = (file: string, from: string): string =>
     .replaceAll("\\", "/")
     .replace(/\.js$/, ".ts")
 
-type Row = "1" | "2" | "3" | "4 memory" | "4 redis" | "4 sql" | "4 tiered" | "5 http" | "5 consumer" | "6" | "all"
+type Row = "1" | "2" | "3" | "4 memory" | "4 redis" | "4 sql" | "4 tiered" | "5 transaction" | "5 http" | "5 consumer" | "6" | "all"
 
 /** Each module's row; the first pattern that fits counts. `all`: the barrels and the all-in-one layers. */
 const rows: ReadonlyArray<readonly [RegExp, Row]> = [
@@ -58,14 +58,19 @@ const rows: ReadonlyArray<readonly [RegExp, Row]> = [
   [/^(redis\/|sql\/)?layer[A-Z]\w*\.ts$/, "all"],
   [/^(IdempotencyKey|IdempotencyIdentifiers|IdempotencyRecord|IdempotencyError|Jsonable)\.ts$/, "1"],
   [/^internal\/(hash|identifiers|pythonJson)\.ts$/, "1"],
-  [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository)\.ts$/, "2"],
-  [/^internal\/(policyAndMetrics|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/, "2"],
+  [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository|IdempotencyTransactions)\.ts$/, "2"],
+  [
+    /^internal\/(policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/,
+    "2"
+  ],
+  [/^internal\/(localCache|options|settledCopies)\.ts$/, "2"],
   [/^(Idempotency|IdempotencyOutcome|IdempotentExecution|withIdempotency|withIdempotentStep)\.ts$/, "3"],
-  [/^internal\/(engine\/\w+|codecs|current\w+|execute|execution|plan|step)\.ts$/, "3"],
+  [/^internal\/(engine\/\w+|codecs|current\w+|execute|executeTransaction|execution|plan|step)\.ts$/, "3"],
   [/^(MemoryIdempotencyRepository|internal\/memoryDriver)\.ts$/, "4 memory"],
+  [/^sql\/withIdempotentTransaction\.ts$/, "5 transaction"],
   [/^(internal\/)?redis\/\w+\.ts$/, "4 redis"],
   [/^(internal\/)?sql\/\w+\.ts$/, "4 sql"],
-  [/^(TieredIdempotencyRepository|internal\/tiered\w*|internal\/localCache)\.ts$/, "4 tiered"],
+  [/^(TieredIdempotencyRepository|internal\/tiered\w*)\.ts$/, "4 tiered"],
   [/^(internal\/)?http\/\w+\.ts$/, "5 http"],
   [/^(internal\/)?consumer\/\w+\.ts$/, "5 consumer"],
   [/^(internal\/)?testing\/\w+\.ts$/, "6"]

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Iterable from "effect/Iterable"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
-import type { Driver, State } from "./protocol.js"
+import type { Driver, For, InsertReply, InsertRequest, State } from "./protocol.js"
 import { storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
 import { makeWakeUps } from "./wakeUps.js"
@@ -20,11 +20,20 @@ export const makeMemoryDriver = (
   const states = new Map<string, State>()
   /** The keys whose state may be dropped for room, longest settled first. */
   const droppable = new Set<string>()
+  /** When what was inserted for less than its own time goes: a copy. */
+  const goesAt = new Map<string, number>()
   const wakeUps = makeWakeUps()
 
   const drop = (key: string): void => {
     states.delete(key)
     droppable.delete(key)
+    goesAt.delete(key)
+  }
+
+  const stored = (key: string, now: number): State | undefined => {
+    const end = goesAt.get(key)
+    if (end !== undefined && now >= end) drop(key)
+    return states.get(key)
   }
 
   let cursor = states.entries()
@@ -36,8 +45,8 @@ export const makeMemoryDriver = (
         cursor = states.entries()
         return
       }
-      const [key, state] = next.value
-      if (transition.live(state, now) === undefined) drop(key)
+      const [key] = next.value
+      if (transition.live(stored(key, now), now) === undefined) drop(key)
     }
   }
 
@@ -60,6 +69,7 @@ export const makeMemoryDriver = (
   const put = (key: string, state: State, now: number): boolean => {
     if (states.size >= capacity && !states.has(key) && !makeRoom(new Set([key]), now)) return false
     states.set(key, state)
+    goesAt.delete(key)
     droppable.delete(key)
     if (isDroppable(state)) droppable.add(key)
     if (state._tag !== "Processing") wakeUps.unsafeNotify(key)
@@ -82,7 +92,7 @@ export const makeMemoryDriver = (
     next: (state: State | undefined) => transition.Transition<Reply>
   ): Reply => {
     const key = storedKey(identifiers)
-    const before = states.get(key)
+    const before = stored(key, now)
     const { reply, state } = next(before)
     if (state === undefined) drop(key)
     else if (state !== before && !put(key, state, now)) throw full(identifiers.operation, method)
@@ -106,6 +116,15 @@ export const makeMemoryDriver = (
     (identifiers: IdempotencyIdentifiers, request: Request) =>
       atNow((now) => unsafeApply(method, identifiers, now, (state) => next(state, request, now)))
 
+  const insertOne = ({ identifiers, request }: For<InsertRequest>, now: number): InsertReply => {
+    const key = storedKey(identifiers)
+    const before = stored(key, now)
+    const reply = unsafeApply("insert", identifiers, now, (state) => transition.insert(state, request, now))
+    const end = now + request.retention
+    if (states.get(key) !== before && end < request.expiresAt) goesAt.set(key, end)
+    return reply
+  }
+
   const driver: Driver = {
     name: "memory",
     claim: verb("claim", transition.claim),
@@ -121,20 +140,18 @@ export const makeMemoryDriver = (
           unsafeApply("renew", identifiers, now, (state) => transition.renew(state, request, now))
         )
       ),
-    read: (identifiers) => atNow((now) => identifiers.map((ids) => transition.live(states.get(storedKey(ids)), now))),
+    read: (identifiers) => atNow((now) => identifiers.map((ids) => transition.live(stored(storedKey(ids), now), now))),
     insert: (records, { allOrNothing }) =>
       atNow((now) => {
         if (allOrNothing) {
           const attempts = records.map(
-            ({ identifiers, request }) => transition.insert(states.get(storedKey(identifiers)), request, now).reply
+            ({ identifiers, request }) => transition.insert(stored(storedKey(identifiers), now), request, now).reply
           )
           if (attempts.some(({ _tag }) => _tag !== "Inserted")) return attempts
           const keys = new Set(records.map(({ identifiers }) => storedKey(identifiers)))
           if (!makeRoom(keys, now)) throw full(records[0]?.identifiers.operation ?? "", "insert")
         }
-        return records.map(({ identifiers, request }) =>
-          unsafeApply("insert", identifiers, now, (state) => transition.insert(state, request, now))
-        )
+        return records.map((record) => insertOne(record, now))
       }),
     atomicTogether: () => true,
     remove: (identifiers) =>

@@ -1,0 +1,132 @@
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { pipe } from "effect/Function"
+import type * as Scope from "effect/Scope"
+import type { IdempotencyStorageError } from "../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+import type { Driver } from "./protocol.js"
+import { type Copies, type Copy, withCopies } from "./settledCopies.js"
+
+/** How long a fast store that does not answer is left alone, in milliseconds. */
+const pause = 1_000
+
+const isAway = (cause: Cause.Cause<IdempotencyStorageError>): boolean => {
+  if (Cause.isInterruptedOnly(cause)) return false
+  const failure = Cause.failureOption(cause)
+  return failure._tag === "None" || failure.value.reason === "Unavailable" || failure.value.reason === "Timeout"
+}
+
+const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copies => {
+  let failing = false
+  let pausedUntil = Number.NEGATIVE_INFINITY
+
+  const away = (cause: Cause.Cause<IdempotencyStorageError>): Effect.Effect<void> =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      pausedUntil = now + pause
+      if (failing) return Effect.void
+      failing = true
+      return Effect.logWarning(`idempotency: ${fast.name}, the fast store, does not answer; calls go without it`, cause)
+    })
+
+  const answered = Effect.suspend(() => {
+    if (!failing) return Effect.void
+    failing = false
+    pausedUntil = Number.NEGATIVE_INFINITY
+    return Effect.logInfo(`idempotency: ${fast.name}, the fast store, answers again`)
+  })
+
+  /** The answer, or `otherwise` where there is none in time. */
+  const attempt = <A>(call: Effect.Effect<A, IdempotencyStorageError>, otherwise: A): Effect.Effect<A> =>
+    pipe(
+      // Neither a caller that cannot be interrupted, nor a client that does not let itself be, is waited for.
+      Effect.interruptible(Effect.disconnect(call)),
+      Effect.timeoutFailCause({
+        duration: timeout,
+        onTimeout: () => Cause.die(new Error(`no answer within ${timeout} ms`))
+      }),
+      Effect.zipLeft(answered),
+      Effect.catchAllCause((cause) =>
+        Effect.as(
+          isAway(cause) ? away(cause) : Effect.logDebug("idempotency: the fast store refused", cause),
+          otherwise
+        )
+      )
+    )
+
+  const unlessPaused = <A>(call: Effect.Effect<A, IdempotencyStorageError>, otherwise: A): Effect.Effect<A> =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (now < pausedUntil) return Effect.succeed(otherwise)
+      // One caller finds out for all.
+      if (failing) pausedUntil = now + pause
+      return attempt(call, otherwise)
+    })
+
+  const inBackground = (work: Effect.Effect<void>): Effect.Effect<Fiber.RuntimeFiber<void>> =>
+    Effect.forkIn(Effect.interruptible(work), scope)
+
+  /** The copies as fast is to hold them: for as long as is left of their use. */
+  const insertion = (copies: ReadonlyArray<Copy>): Effect.Effect<unknown, IdempotencyStorageError> =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const lasting = copies.filter(({ until }) => until > now)
+      return lasting.length === 0
+        ? Effect.void
+        : fast.insert(
+            lasting.map(({ identifiers, record: { _tag: _, ...record }, until }) => ({
+              identifiers,
+              request: { ...record, retention: until - now }
+            })),
+            { allOrNothing: false }
+          )
+    })
+
+  return {
+    get: (identifiers) =>
+      Effect.map(
+        unlessPaused(
+          Effect.suspend(() => fast.read(identifiers)),
+          []
+        ),
+        (states) =>
+          identifiers.map((_, index) => {
+            const state = states[index]
+            return state?._tag === "Completed" ? state : undefined
+          })
+      ),
+    put: (copies) => inBackground(unlessPaused(Effect.asVoid(insertion(copies)), undefined)),
+    // Tried even while the store is left alone, as a copy that stays is an old result; but then nobody waits for it.
+    remove: (identifiers) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const removal = inBackground(attempt(Effect.asVoid(Effect.suspend(() => fast.remove(identifiers))), undefined))
+        return now < pausedUntil ? Effect.asVoid(removal) : Effect.asVoid(Effect.flatMap(removal, Fiber.await))
+      })
+  }
+}
+
+/** Both are subscribed to: the one that publishes wakes waiters sooner than one that is polled. */
+const changesOf =
+  (fast: Driver, durable: Driver): Driver["changes"] =>
+  (identifiers: IdempotencyIdentifiers) =>
+    Effect.zipWith(
+      durable.changes(identifiers),
+      // In a fiber of its own: a fast store that is away must not cost the hints of the durable one.
+      Effect.forkScoped(Effect.interruptible(fast.changes(identifiers))),
+      (durableChange, subscribing) =>
+        Effect.raceFirst(
+          durableChange,
+          Effect.catchAllCause(Effect.flatten(Fiber.join(subscribing)), () => Effect.never)
+        )
+    )
+
+/** `durable` decides; `fast` holds copies of its settled records. Times are in milliseconds. */
+export const makeTieredDriver = (
+  fast: Driver,
+  durable: Driver,
+  { fastTimeout, fastTimeToLive }: { readonly fastTimeToLive: number; readonly fastTimeout: number }
+): Effect.Effect<Driver, never, Scope.Scope> =>
+  Effect.map(Effect.scope, (scope) => ({
+    ...withCopies(durable, makeFastCopies(fast, fastTimeout, scope), fastTimeToLive),
+    name: `${fast.name}+${durable.name}`,
+    changes: changesOf(fast, durable)
+  }))
