@@ -13,7 +13,8 @@ import { Idempotency } from "../Idempotency.js"
 import {
   IdempotencyInFlightError,
   IdempotencyOutcomeUnknownError,
-  type IdempotencyStorageError
+  type IdempotencyStorageError,
+  IdempotencyValidationError
 } from "../IdempotencyError.js"
 import { IdempotencyKey } from "../IdempotencyKey.js"
 import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
@@ -28,11 +29,11 @@ import { type AnyOptions, type KeyInput, plan } from "./plan.js"
 import type { Outcome } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
 
-type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
-type AnyOutcome = IdempotencyOutcome<unknown>
+export type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
+export type AnyOutcome = IdempotencyOutcome<unknown>
 
 /** A call on its way: the same for all of its attempts. */
-interface Call {
+export interface Call {
   readonly engine: Engine
   readonly request: ExecutionRequest
   readonly options: AnyOptions
@@ -40,7 +41,7 @@ interface Call {
   readonly restore: Restore
 }
 
-const inExecution = (self: AnyEffect, run: Omit<CurrentRun, "stepNames">): AnyEffect =>
+export const inExecution = (self: AnyEffect, run: Omit<CurrentRun, "stepNames">): AnyEffect =>
   Effect.mapInputContext(self, (context: Context.Context<unknown>) =>
     pipe(
       context,
@@ -87,7 +88,7 @@ const encoded = (call: Call, tag: "Success" | "Failure", text: string): Effect.E
     : Effect.succeed({ _tag: tag, encoded: text })
 }
 
-const successOf = (call: Call, value: unknown): Effect.Effect<Outcome, never, unknown> =>
+export const successOf = (call: Call, value: unknown): Effect.Effect<Outcome, never, unknown> =>
   pipe(
     call.engine.codecs.of(call.options.success).encode(value),
     Effect.matchCauseEffect({
@@ -138,7 +139,7 @@ const decoded = <A>(
   }
 }
 
-const replay = (call: Call, record: Recorded): AnyEffect<AnyOutcome> =>
+export const replay = (call: Call, record: Recorded): AnyEffect<AnyOutcome> =>
   Effect.zipRight(
     call.engine.metrics.recordReplay(call.request.identifiers.operation),
     decoded(call, record.outcome, (value) =>
@@ -264,11 +265,15 @@ const inOwnFiber = (body: AnyEffect, ownership: Ownership, restore: Restore): An
       )
   )
 
+/** The effect with what an integration surrounds it with. */
+export const surrounded = ({ around }: AnyOptions, self: AnyEffect, attempt: number): AnyEffect =>
+  around === undefined ? self : around(self, attempt)
+
 const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
-  const { engine, request, restore, self } = call
+  const { engine, options, request, restore, self } = call
   const { idempotencyKey, operation, scope } = request.identifiers
   let hasStarted = false
-  const body = Effect.suspend(() => {
+  const started = Effect.suspend(() => {
     hasStarted = true
     return inExecution(self, {
       engine,
@@ -277,6 +282,7 @@ const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
       execution: executionOf(operation, idempotencyKey, scope, ownership.attempt)
     })
   })
+  const body = surrounded(options, started, ownership.attempt)
   const { metrics } = engine
   return pipe(
     // A caller that was interrupted while it claimed does not start.
@@ -291,7 +297,7 @@ const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
       const loss = ownership.loss()
       if (loss !== undefined && Cause.isInterrupted(exit.cause)) return lost(call, ownership, loss)
       const failure = Cause.failureOption(exit.cause)
-      return Option.isSome(failure)
+      return hasStarted && Option.isSome(failure)
         ? failed(call, ownership, exit.cause, failure.value)
         : stopped(call, ownership, exit.cause, hasStarted)
     })
@@ -328,14 +334,16 @@ const unprotected = (
   self: AnyEffect,
   engine: Engine,
   operation: string,
+  options: AnyOptions,
   flight: Flight | undefined
 ): AnyEffect<AnyOutcome> =>
-  Effect.flatMap(IdempotencyKey.random, (key) =>
-    Effect.map(
-      inExecution(self, { engine, ownership: undefined, flight, execution: executionOf(operation, key, undefined, 1) }),
+  Effect.flatMap(IdempotencyKey.random, (key) => {
+    const execution = executionOf(operation, key, undefined, 1)
+    return Effect.map(
+      surrounded(options, inExecution(self, { engine, ownership: undefined, flight, execution }), execution.attempt),
       (value) => IdempotencyOutcome.Unprotected({ value, reason: "NoKey" })
     )
-  )
+  })
 
 /** `withIdempotencyOutcome`, without its types. */
 export const execute = (
@@ -348,7 +356,13 @@ export const execute = (
     const planned = plan(engine, operation, key, options, parent?.flight)
     if (Either.isLeft(planned)) return Effect.fail(planned.left)
     const request = planned.right
-    return request === undefined
-      ? unprotected(self, engine, operation.trim(), parent?.flight)
-      : Effect.uninterruptibleMask((restore) => attempt({ engine, request, options, self, restore }))
+    if (request === undefined) return unprotected(self, engine, operation.trim(), options, parent?.flight)
+    const executed = Effect.uninterruptibleMask((restore) => attempt({ engine, request, options, self, restore }))
+    return engine.objection === undefined
+      ? executed
+      : Effect.flatMap(engine.objection, (issue) =>
+          issue === undefined
+            ? executed
+            : Effect.fail(new IdempotencyValidationError({ operation: request.identifiers.operation, issues: [issue] }))
+        )
   })

@@ -1,5 +1,6 @@
 /** From what a caller wrote to what the engine is asked: everything is checked before anything runs. */
 import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import { timeToLiveMillis } from "../IdempotencyDomainService.js"
@@ -27,7 +28,14 @@ export interface AnyOptions {
   readonly guarantee?: "at-least-once" | "at-most-once" | undefined
   readonly onStorageFailure?: "proceed" | "fail" | undefined
   readonly strategy?: "claim" | "optimistic" | undefined
+  /**
+   * For integrations: surrounds the effect once its key is claimed. What ends it before the effect has started is not
+   * the effect's: it is neither recorded nor held, and the key is released.
+   */
+  readonly around?: ((self: AnyEffect, attempt: number) => AnyEffect) | undefined
 }
+
+type AnyEffect = Effect.Effect<unknown, unknown, unknown>
 
 /** A key, or none: then the effect runs unprotected. */
 export type KeyInput = string | null | undefined | Option.Option<string>

@@ -214,4 +214,6 @@ export interface Driver {
    * since it last ended. Only a hint: it may end without a change, or never.
    */
   readonly changes: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Effect.Effect<void>, never, Scope.Scope>
+  /** Why whoever asks cannot claim from where it is, if so. Asked before a claim; nothing is sent. */
+  readonly objection?: Effect.Effect<string | undefined> | undefined
 }

@@ -89,7 +89,8 @@ export const makeRepository = (
       (about: About, method: string, applied: "no" | "unknown") =>
       <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
         pipe(
-          call,
+          // A client that does not let itself be interrupted is not waited for.
+          Effect.disconnect(call),
           Effect.timeoutFail({
             duration: timeout,
             onTimeout: () =>
@@ -259,7 +260,8 @@ export const makeRepository = (
             "renew"
           )(driver.renew(leases)),
         read: (identifiers) => measure(identifiers, "read")(driver.read(identifiers)),
-        changes: driver.changes
+        changes: driver.changes,
+        objection: driver.objection
       },
 
       driver

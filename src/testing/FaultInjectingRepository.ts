@@ -185,7 +185,8 @@ const makeClaims = (claims: Claims, policy: RepositoryFaultPolicy): Effect.Effec
           leases.map(({ identifiers }) => identifiers)
         )(claims.renew(leases)),
       read: (identifiers) => suffer("read", identifiers)(claims.read(identifiers)),
-      changes: claims.changes
+      changes: claims.changes,
+      objection: claims.objection
     }
   })
 

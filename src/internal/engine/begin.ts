@@ -11,6 +11,7 @@ import {
   IdempotencyOutcomeUnknownError,
   type IdempotencyStorageError
 } from "../../IdempotencyError.js"
+import { pollDelay } from "../polling.js"
 import type { ClaimReply } from "../protocol.js"
 import { storedKey } from "../storedKey.js"
 import { resultUnavailable } from "../storedRecord.js"
@@ -18,7 +19,6 @@ import type { Tokens } from "../tokens.js"
 import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
 import { claimRequest, type Dependencies, makeOwnership } from "./ownership.js"
-import { pollDelay } from "./polling.js"
 import { type Beginning, type Begun, type ExecutionRequest, isStrict, type Restore } from "./request.js"
 import { longestTimer, sleepFor } from "./settings.js"
 

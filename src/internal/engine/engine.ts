@@ -31,6 +31,8 @@ export interface Engine {
    * finish; what runs after that is interrupted.
    */
   readonly fork: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R>
+  /** Why whoever asks cannot claim from where it is, if so; absent where everybody can. */
+  readonly objection: Effect.Effect<string | undefined> | undefined
   /** Whether it is asked for the first time. */
   readonly isFirst: (what: string) => boolean
   /** How much is under way, for tests and for shutdown. */
@@ -110,6 +112,7 @@ export const makeEngine = (
         isClosed: () => isClosed
       }),
       fork: Effect.forkIn(detached),
+      objection: repository.claims.objection,
       isFirst: (what) => {
         if (seen.has(what)) return false
         seen.add(what)

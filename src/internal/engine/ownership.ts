@@ -10,11 +10,11 @@ import {
   type IdempotencyStorageError
 } from "../../IdempotencyError.js"
 import type { IdempotencyMetrics } from "../../IdempotencyMetrics.js"
+import { pollDelay } from "../polling.js"
 import type { CompleteReply, Outcome, Step } from "../protocol.js"
 import type { Background } from "./background.js"
 import type { Flight, Flights, Recorded } from "./flights.js"
 import type { Leases, Loss } from "./leases.js"
-import { pollDelay } from "./polling.js"
 import {
   type ExecutionRequest,
   isStrict,

@@ -1,0 +1,86 @@
+/** One call whose effect and record share a transaction: plan, run or replay, and what the caller is told. */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { identity, pipe } from "effect/Function"
+import { Idempotency } from "../Idempotency.js"
+import { IdempotencyValidationError } from "../IdempotencyError.js"
+import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
+import { IdempotencyTransactions } from "../IdempotencyTransactions.js"
+import { currentRun } from "./currentRun.js"
+import { type AnyEffect, type AnyOutcome, type Call, inExecution, replay, successOf, surrounded } from "./execute.js"
+import { executionOf } from "./execution.js"
+import { type AnyOptions, type KeyInput, plan } from "./plan.js"
+
+/** The options of `withIdempotentTransaction`, whatever their types made of them. */
+export interface AnyTransactionOptions
+  extends Pick<AnyOptions, "success" | "fingerprint" | "scope" | "timeToLive" | "inFlight" | "waitTimeout" | "around"> {
+  readonly isolation?: IdempotencyTransactions.Isolation | undefined
+  /** For integrations: attempts that were rolled back count too. */
+  readonly countsAttempts?: boolean | undefined
+}
+
+const isolations: ReadonlyArray<unknown> = [undefined, "read committed", "repeatable read", "serializable"]
+
+const refused = (operation: string, issue: string) =>
+  Effect.fail(new IdempotencyValidationError({ operation, issues: [issue] }))
+
+const measured = ({ engine, request }: Call, body: AnyEffect): AnyEffect => {
+  const { metrics } = engine
+  const { operation } = request.identifiers
+  return pipe(
+    metrics.recordExecution(operation),
+    Effect.zipRight(metrics.recordInFlight(operation, 1)),
+    Effect.zipRight(Effect.ensuring(body, metrics.recordInFlight(operation, -1)))
+  )
+}
+
+export const executeTransaction = (
+  self: AnyEffect,
+  operation: string,
+  key: KeyInput,
+  options: AnyTransactionOptions = {}
+): AnyEffect<AnyOutcome> =>
+  Effect.flatMap(Effect.all([Idempotency, IdempotencyTransactions, currentRun]), ([engine, transactions, parent]) => {
+    const planned = plan(engine, operation, key, { ...options, onStorageFailure: "fail" }, parent?.flight)
+    if (Either.isLeft(planned)) return Effect.fail(planned.left)
+    const request = planned.right
+    if (request === undefined) return refused(operation, "a transaction is idempotent only with a key")
+    if (!isolations.includes(options.isolation)) {
+      return refused(operation, `isolation is neither "read committed" nor "repeatable read" nor "serializable"`)
+    }
+    const call: Call = { engine, request, options, self, restore: identity }
+    const { idempotencyKey, operation: name, scope } = request.identifiers
+    const body = (attempt: number) => {
+      const execution = executionOf(name, idempotencyKey, scope, attempt)
+      const run = inExecution(self, { engine, ownership: undefined, flight: parent?.flight, execution })
+      return Effect.flatMap(measured(call, surrounded(options, run, attempt)), (value) =>
+        Effect.map(successOf(call, value), (outcome) => ({ value, outcome }))
+      )
+    }
+    const transaction: IdempotencyTransactions.Request = {
+      identifiers: request.identifiers,
+      fingerprint: request.fingerprint,
+      retention: request.timeToLive,
+      inFlight: request.inFlight,
+      waitTimeout: request.waitTimeout,
+      storageTimeout: engine.settings.storageTimeout,
+      isolation: options.isolation
+    }
+    const count: AnyEffect<number | undefined> = Effect.flatMap(
+      transactions.isOpen,
+      (isOpen): AnyEffect<number | undefined> =>
+        isOpen
+          ? refused(name, "attempts cannot be counted within a transaction that may be rolled back")
+          : transactions.countAttempt(transaction)
+    )
+    return pipe(
+      options.countsAttempts === true ? count : Effect.succeed(undefined),
+      Effect.flatMap((counted) => transactions.run(transaction, (own) => body(counted ?? own))),
+      Effect.flatMap(
+        (result): AnyEffect<AnyOutcome> =>
+          result._tag === "Recorded"
+            ? replay(call, result.record)
+            : Effect.succeed(IdempotencyOutcome.Executed({ value: result.value, attempt: result.attempt }))
+      )
+    )
+  })

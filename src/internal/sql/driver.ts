@@ -1,0 +1,296 @@
+/**
+ * The verbs over the table. What each does is the transition function's to say: a verb reads the row and the
+ * database's time, and writes what follows unless the row, or how it is judged, has changed in between; then again.
+ */
+import { SqlError } from "@effect/sql/SqlError"
+import * as Array from "effect/Array"
+import * as Effect from "effect/Effect"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
+import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type * as Protocol from "../protocol.js"
+import * as transition from "../transition.js"
+import type { Changes } from "./changes.js"
+import { type Claims, inTransactionOf } from "./claims.js"
+import { isConflict, isLockTimeout, storageError } from "./errors.js"
+import { type Found, nameOf, type Records, visible } from "./records.js"
+
+/** A key that so many others change at once is tried again by the engine. */
+const tries = 20
+
+/** Sorted like the conflict of a transaction. */
+const contended = (): SqlError =>
+  new SqlError({
+    cause: Object.assign(new Error("others change the key all the time"), { code: "40001" }),
+    message: "Gave up"
+  })
+
+export interface DriverDependencies {
+  readonly records: Records
+  readonly claims: Claims | undefined
+  readonly changes: Changes
+  /** Runs on one connection, in a transaction: all of it or nothing. */
+  readonly atomically: <A>(body: (records: Records) => Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
+  readonly objection: Effect.Effect<string | undefined>
+}
+
+type Next<Reply> = (state: Protocol.State | undefined, now: number) => transition.Transition<Reply>
+
+const operationsOf = (members: ReadonlyArray<IdempotencyIdentifiers>): string =>
+  Array.dedupe(members.map(({ operation }) => operation)).join(",")
+
+export const makeSqlDriver = ({
+  atomically,
+  changes,
+  claims,
+  objection,
+  records
+}: DriverDependencies): Protocol.Driver => {
+  /** What others have written in between, or a transaction that met another one, is tried again at once. */
+  const again = <A>(attempt: Effect.Effect<A | undefined, SqlError>): Effect.Effect<A, SqlError> => {
+    const loop = (left: number): Effect.Effect<A, SqlError> =>
+      attempt.pipe(
+        Effect.catchAll((error) =>
+          isConflict(error) && left > 1 ? Effect.succeed<A | undefined>(undefined) : Effect.fail(error)
+        ),
+        Effect.flatMap((done) => {
+          if (done !== undefined) return Effect.succeed(done)
+          return left > 1 ? loop(left - 1) : Effect.fail(contended())
+        })
+      )
+    return loop(tries)
+  }
+
+  const write = (
+    store: Records,
+    identifiers: IdempotencyIdentifiers,
+    found: Found,
+    state: Protocol.State | undefined
+  ): Effect.Effect<boolean, SqlError> => {
+    const written =
+      found.version === undefined && state !== undefined
+        ? store.insert(identifiers, state)
+        : store.replace(identifiers, found, state)
+    return Effect.tap(written, (done) => {
+      if (done && state?._tag !== "Processing") changes.unsafeNotify(identifiers)
+    })
+  }
+
+  /** The reply to what was found, once what follows from it is written; `undefined` if that was too late. */
+  const apply = <Reply>(
+    store: Records,
+    identifiers: IdempotencyIdentifiers,
+    found: Found,
+    next: Next<Reply>
+  ): Effect.Effect<Reply | Protocol.Corrupted | undefined, SqlError> => {
+    if (found.state?._tag === "Corrupted") return Effect.succeed(found.state)
+    const before = transition.live(found.state, found.now)
+    const { reply, state } = next(before, found.now)
+    return state === before
+      ? Effect.succeed(reply)
+      : Effect.map(write(store, identifiers, found, state), (done) => (done ? reply : undefined))
+  }
+
+  const settle = <Reply>(
+    identifiers: IdempotencyIdentifiers,
+    next: Next<Reply>,
+    first?: Found
+  ): Effect.Effect<Reply | Protocol.Corrupted, SqlError> => {
+    let found = first
+    return again(
+      Effect.suspend(() => {
+        const known = found
+        found = undefined
+        return Effect.flatMap(known === undefined ? records.read(identifiers) : Effect.succeed(known), (read) =>
+          apply(records, identifiers, read, next)
+        )
+      })
+    )
+  }
+
+  const verb =
+    <Request, Reply>(
+      method: string,
+      next: (state: Protocol.State | undefined, request: Request, now: number) => transition.Transition<Reply>
+    ) =>
+    (
+      identifiers: IdempotencyIdentifiers,
+      request: Request
+    ): Effect.Effect<Reply | Protocol.Corrupted, IdempotencyStorageError> =>
+      Effect.mapError(
+        settle(identifiers, (state, now) => next(state, request, now)),
+        storageError(identifiers.operation, method)
+      )
+
+  /** A row that an open transaction holds: its owner is running, and nobody knows for how long. */
+  const heldByTransaction: Protocol.ClaimReply = { _tag: "InFlight", remaining: inTransactionOf }
+
+  const claim: Protocol.Driver["claim"] = (identifiers, request) =>
+    Effect.catchAll(
+      Effect.flatMap(claims === undefined ? Effect.succeed(undefined) : claims.claim(identifiers, request), (tried) =>
+        tried?._tag === "Claimed"
+          ? Effect.succeed<Protocol.ClaimReply>(tried)
+          : settle(identifiers, (state, now) => transition.claim(state, request, now), tried?.found)
+      ),
+      (error) =>
+        isLockTimeout(error)
+          ? Effect.succeed(heldByTransaction)
+          : Effect.fail(storageError(identifiers.operation, "claim")(error))
+    )
+
+  /** A row that cannot be read goes altogether. */
+  const discard = (identifiers: IdempotencyIdentifiers): Effect.Effect<Protocol.ResetReply, IdempotencyStorageError> =>
+    Effect.mapError(
+      again(
+        Effect.flatMap(records.read(identifiers), (found) =>
+          found.state?._tag === "Corrupted"
+            ? Effect.map(write(records, identifiers, found, undefined), (done): Protocol.ResetReply | undefined =>
+                done ? { _tag: "Reset" } : undefined
+              )
+            : Effect.succeed<Protocol.ResetReply>({ _tag: "Reset" })
+        )
+      ),
+      storageError(identifiers.operation, "reset")
+    )
+
+  /** All that were found in one read; `together` does what it can in one statement, and names what it has done. */
+  const settleAll = <Request, Reply>(
+    method: string,
+    members: ReadonlyArray<Protocol.For<Request>>,
+    next: (state: Protocol.State | undefined, request: Request, now: number) => transition.Transition<Reply>,
+    together?: (
+      found: ReadonlyArray<Found>
+    ) => Effect.Effect<{ readonly names: ReadonlySet<string>; readonly reply: Reply }, SqlError>
+  ): Effect.Effect<Array<Reply | Protocol.Corrupted>, IdempotencyStorageError> => {
+    const all = members.map(({ identifiers }) => identifiers)
+    return Effect.mapError(
+      Effect.flatMap(records.readMany(all), (found) =>
+        Effect.flatMap(together === undefined ? Effect.succeed(undefined) : together(found), (done) =>
+          Effect.forEach(
+            members,
+            ({ identifiers, request }, index) =>
+              done?.names.has(nameOf(identifiers))
+                ? Effect.as(
+                    Effect.sync(() => changes.unsafeNotify(identifiers)),
+                    done.reply
+                  )
+                : settle(
+                    identifiers,
+                    (state, now) => next(state, request, now),
+                    done === undefined ? found[index] : undefined
+                  ),
+            { concurrency: 8 }
+          )
+        )
+      ),
+      storageError(operationsOf(all), method)
+    )
+  }
+
+  const insert = (members: ReadonlyArray<Protocol.For<Protocol.InsertRequest>>) =>
+    settleAll<Protocol.InsertRequest, Protocol.InsertReply>("insert", members, transition.insert, (found) => {
+      const absent = members.flatMap(({ identifiers, request }, index) => {
+        const { now, version } = found[index] ?? { now: 0, version: 0 }
+        const { state } = transition.insert(undefined, request, now)
+        return version === undefined && state !== undefined ? [{ identifiers, state }] : []
+      })
+      return Effect.map(records.insertMany(absent), (names) => ({ names, reply: { _tag: "Inserted" } }))
+    })
+
+  const remove = (identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
+    settleAll(
+      "remove",
+      identifiers.map((ids) => ({ identifiers: ids, request: undefined })),
+      (state, _, now) => transition.remove(state, now),
+      (found) => {
+        const settled = identifiers.flatMap((ids, index) => {
+          const { state, version } = found[index] ?? { state: undefined, version: undefined }
+          return state?._tag === "Completed" && version !== undefined ? [{ identifiers: ids, version }] : []
+        })
+        return Effect.map(records.deleteMany(settled), (names) => ({ names, reply: true }))
+      }
+    )
+
+  const renew: Protocol.Driver["renew"] = (leases) => {
+    const all = leases.map(({ identifiers }) => identifiers)
+    const byLease = Array.groupBy(leases, ({ request }) => String(Math.ceil(request.lease)))
+    const renewed = Effect.forEach(Object.values(byLease), (group) =>
+      records.renew(
+        Math.ceil(group[0].request.lease),
+        group.map(({ identifiers, request }) => ({ identifiers, token: request.token }))
+      )
+    )
+    return Effect.flatMap(
+      Effect.mapError(renewed, storageError(operationsOf(all), "renew")),
+      (groups): Effect.Effect<ReadonlyArray<Protocol.RenewReply>, IdempotencyStorageError> => {
+        const isRenewed = ({ identifiers }: Protocol.For<unknown>) =>
+          groups.some((names) => names.has(nameOf(identifiers)))
+        const others = leases.filter((lease) => !isRenewed(lease))
+        if (others.length === 0) return Effect.succeed(leases.map(() => ({ _tag: "Renewed" })))
+        return Effect.map(settleAll("renew", others, transition.renew), (replies) => {
+          const remaining = replies.values()
+          return leases.map((lease) =>
+            isRenewed(lease) ? { _tag: "Renewed" } : (remaining.next().value ?? { _tag: "Gone" })
+          )
+        })
+      }
+    )
+  }
+
+  const insertTogether = (
+    members: ReadonlyArray<Protocol.For<Protocol.InsertRequest>>
+  ): Effect.Effect<ReadonlyArray<Protocol.InsertReply>, SqlError> => {
+    const all = members.map(({ identifiers }) => identifiers)
+    return again(
+      atomically((store) =>
+        Effect.flatMap(store.readMany(all), (found) => {
+          const replies = members.map(({ request }, index): Protocol.InsertReply => {
+            const { now, state } = found[index] ?? { now: 0, state: undefined }
+            return state?._tag === "Corrupted" ? state : transition.insert(state, request, now).reply
+          })
+          if (replies.some(({ _tag }) => _tag !== "Inserted")) return Effect.succeed(replies)
+          const writes = Effect.forEach(members, ({ identifiers, request }, index) =>
+            apply(store, identifiers, found[index] ?? { now: 0, version: undefined, state: undefined }, (state, now) =>
+              transition.insert(state, request, now)
+            )
+          )
+          // One that comes too late takes the others with it.
+          return Effect.flatMap(writes, (written) =>
+            written.includes(undefined) ? Effect.fail(contended()) : Effect.succeed(replies)
+          )
+        })
+      )
+    )
+  }
+
+  return {
+    name: "sql",
+    objection,
+    claim,
+    renew,
+    complete: verb("complete", transition.complete),
+    release: verb("release", transition.release),
+    hold: verb("hold", transition.hold),
+    saveStep: verb("saveStep", transition.saveStep),
+    resolve: verb("resolve", transition.resolve),
+    reset: (identifiers, { force }) =>
+      Effect.flatMap(
+        verb("reset", (state, _, now) => transition.reset(state, { force }, now))(identifiers, undefined),
+        (reply) => (reply._tag === "Corrupted" ? discard(identifiers) : Effect.succeed(reply))
+      ),
+    read: (identifiers) =>
+      Effect.mapBoth(records.readMany(identifiers), {
+        onFailure: storageError(operationsOf(identifiers), "read"),
+        onSuccess: (found) => found.map(visible)
+      }),
+    insert: (members, { allOrNothing }) =>
+      allOrNothing && members.length > 1
+        ? Effect.mapError(
+            insertTogether(members),
+            storageError(operationsOf(members.map(({ identifiers }) => identifiers)), "insert")
+          )
+        : insert(members),
+    atomicTogether: () => true,
+    remove: (identifiers) => Effect.map(remove(identifiers), (removed) => removed.map((was) => was === true)),
+    changes: changes.of
+  }
+}

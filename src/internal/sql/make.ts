@@ -1,0 +1,93 @@
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { pipe } from "effect/Function"
+import type * as Scope from "effect/Scope"
+import type { IdempotencyStorageError, IdempotencyValidationError } from "../../IdempotencyError.js"
+import { IdempotencyRepository } from "../../IdempotencyRepository.js"
+import { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
+import { makeTokens } from "../tokens.js"
+import { makeSqlChanges } from "./changes.js"
+import { makeClaims } from "./claims.js"
+import { openTransaction, ownTransaction, runAnywhere, runOn, whileBusy } from "./connections.js"
+import { makeSqlDriver } from "./driver.js"
+import { storageError } from "./errors.js"
+import { makeRecords } from "./records.js"
+import { makeStatements } from "./statements.js"
+import { defaultTable, dialectOf, validTable } from "./table.js"
+import { makeTransactions } from "./transactions.js"
+
+/** Options of every layer, as its users give them. */
+export interface Settings {
+  readonly table?: string | undefined
+  readonly startup?: "log" | "fail" | undefined
+  readonly operationTimeout?: Duration.DurationInput | undefined
+}
+
+/** Milliseconds that the store waits for a row that a transaction holds: less than an attempt of the engine's. */
+const patience = 250
+
+/** Milliseconds that an operation of the store's own on one connection may wait for that connection. */
+const reserveTimeout = 1000
+
+const objection = Effect.map(openTransaction, (transaction) =>
+  transaction === undefined
+    ? undefined
+    : "a claim outlives its caller's transaction: inside one use withIdempotentTransaction, or claim before it is opened"
+)
+
+export const makeSql = ({
+  operationTimeout,
+  startup = "fail",
+  table = defaultTable
+}: Settings): Effect.Effect<
+  Context.Context<IdempotencyRepository | IdempotencyTransactions>,
+  IdempotencyStorageError | IdempotencyValidationError,
+  SqlClient.SqlClient | Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const client = yield* SqlClient.SqlClient
+    const dialect = yield* dialectOf(client)
+    const channel = (yield* validTable(table)).replaceAll(".", "_")
+    const statements = makeStatements({ dialect, table, channel, lockTimeout: patience })
+    const run = runAnywhere(client, dialect, patience)
+
+    const probe = Effect.mapError(run(statements.probe, []), storageError("", "probe"))
+    yield* startup === "fail"
+      ? probe
+      : Effect.catchAll(probe, (error) =>
+          Effect.logWarning("idempotency: the database cannot be used yet; operations fail until it can", error)
+        )
+
+    const records = makeRecords(run, statements)
+    const changes = yield* makeSqlChanges(client, channel, run, statements.await)
+    const driver = makeSqlDriver({
+      records,
+      changes,
+      claims: statements.claim === undefined ? undefined : yield* makeClaims(run, statements.claim),
+      atomically: (body) =>
+        pipe(
+          ownTransaction(client, dialect, { patience: reserveTimeout })(({ connection }) =>
+            body(makeRecords(runOn(connection), statements))
+          ),
+          Effect.catchTags({
+            BeginFailure: ({ cause }) => Effect.fail(cause),
+            CommitFailure: ({ cause }) => Effect.fail(cause)
+          }),
+          whileBusy(patience)
+        ),
+      objection
+    })
+    const transactions = makeTransactions({
+      client,
+      dialect,
+      statements,
+      changes,
+      driver,
+      tokens: makeTokens()
+    })
+    return Context.make(IdempotencyRepository, yield* IdempotencyRepository.make(driver, { operationTimeout })).pipe(
+      Context.add(IdempotencyTransactions, transactions)
+    )
+  })

@@ -1,0 +1,197 @@
+/** Rows of the table as states: read, and written only if nobody has written them since. */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type { Corrupted, State } from "../protocol.js"
+import { live } from "../transition.js"
+import { isDuplicate } from "./errors.js"
+import { fromRow, integerOf, type Row, toRow } from "./row.js"
+import type { Statements } from "./statements.js"
+
+/** What a statement gave: the rows it returned, or how many it changed. */
+export interface Result {
+  readonly rows: ReadonlyArray<Row>
+  readonly changed: number
+}
+
+/** Runs a statement on some connection. */
+export type Run = (text: string, parameters: ReadonlyArray<unknown>) => Effect.Effect<Result, SqlError>
+
+const isRows = (value: unknown): value is ReadonlyArray<Row> => Array.isArray(value)
+
+const countOf = (value: unknown, ...names: ReadonlyArray<string>): number => {
+  for (const name of names) if (Predicate.hasProperty(value, name)) return integerOf(value[name]) ?? 0
+  return 0
+}
+
+/** What the clients of the databases give as it comes: each in its own shape. */
+export const resultOf = (raw: unknown): Result => {
+  if (isRows(raw)) return { rows: raw, changed: raw.length }
+  const rows = Predicate.hasProperty(raw, "rows") && isRows(raw.rows) ? raw.rows : []
+  return { rows, changed: countOf(raw, "rowCount", "changes", "affectedRows") }
+}
+
+/** A key as it was found: its row's version, if it has a row, and the database's time. */
+export interface Found {
+  readonly now: number
+  readonly version: number | undefined
+  readonly state: State | Corrupted | undefined
+}
+
+export const identityOf = ({ idempotencyKey, operation, scope }: IdempotencyIdentifiers): ReadonlyArray<string> => [
+  operation,
+  scope ?? "",
+  idempotencyKey
+]
+
+/** As Postgres sends it with a notification. No part holds a colon. */
+export const nameOf = (identifiers: IdempotencyIdentifiers): string => identityOf(identifiers).join(":")
+
+const nameOfRow = (row: Row): string => `${row["operation"]}:${row["scope"]}:${row["idempotency_key"]}`
+
+const never = 8.64e15
+
+/** Until when what was found is judged as it was: then a lease lapses, or the record expires. */
+const judgedUntil = ({ now, state }: Found): number => {
+  if (state === undefined || state._tag === "Corrupted") return never
+  const instants = state._tag === "Processing" ? [state.leaseUntil, state.expiresAt] : [state.expiresAt]
+  return Math.min(never, ...instants.filter((instant) => instant > now))
+}
+
+export const foundOf = (row: Row): Found => ({
+  now: integerOf(row["now"]) ?? 0,
+  version: integerOf(row["version"]),
+  state: row["operation"] === null || row["operation"] === undefined ? undefined : fromRow(row)
+})
+
+export interface Records {
+  readonly now: Effect.Effect<number, SqlError>
+  readonly read: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Found, SqlError>
+  /** The same in a transaction, which then holds the row. */
+  readonly readLocked: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Found, SqlError>
+  readonly readMany: (identifiers: ReadonlyArray<IdempotencyIdentifiers>) => Effect.Effect<Array<Found>, SqlError>
+  /** Stores the state of a key that has no row, unless it has one by now. */
+  readonly insert: (identifiers: IdempotencyIdentifiers, state: State) => Effect.Effect<boolean, SqlError>
+  /** The same for many; the names of those that are known to be stored. */
+  readonly insertMany: (
+    states: ReadonlyArray<{ readonly identifiers: IdempotencyIdentifiers; readonly state: State }>
+  ) => Effect.Effect<ReadonlySet<string>, SqlError>
+  /** Deletes what was found of settled keys, where it has not changed since; the names of those that are known to be gone. */
+  readonly deleteMany: (
+    keys: ReadonlyArray<{ readonly identifiers: IdempotencyIdentifiers; readonly version: number }>
+  ) => Effect.Effect<ReadonlySet<string>, SqlError>
+  /** Replaces what was found (`undefined`: by nothing), unless it has changed since, or is no longer judged the same. */
+  readonly replace: (
+    identifiers: IdempotencyIdentifiers,
+    found: Found,
+    state: State | undefined
+  ) => Effect.Effect<boolean, SqlError>
+  /** Renews these leases, all of one length; the names of those that were, if the database tells. */
+  readonly renew: (
+    lease: number,
+    leases: ReadonlyArray<{ readonly identifiers: IdempotencyIdentifiers; readonly token: string }>
+  ) => Effect.Effect<ReadonlySet<string>, SqlError>
+}
+
+/** Statements hold so many members at most: their parameters are counted in 16 bits. */
+const membersPerStatement = 500
+
+const chunked = <A>(all: ReadonlyArray<A>): Array<ReadonlyArray<A>> =>
+  Array.from({ length: Math.ceil(all.length / membersPerStatement) }, (_, index) =>
+    all.slice(index * membersPerStatement, (index + 1) * membersPerStatement)
+  )
+
+const rowOf = ({ identifiers, state }: { readonly identifiers: IdempotencyIdentifiers; readonly state: State }) => [
+  ...identityOf(identifiers),
+  1,
+  ...toRow(state)
+]
+
+/** The names that a statement for each chunk gives. */
+const namesOf = <A>(
+  all: ReadonlyArray<A>,
+  statement: (chunk: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<string>, SqlError>
+): Effect.Effect<ReadonlySet<string>, SqlError> =>
+  Effect.map(Effect.forEach(chunked(all), statement), (names) => new Set(names.flat()))
+
+const nameOfRows = ({ rows }: Result): ReadonlyArray<string> => rows.map(nameOfRow)
+
+const first = ({ rows }: Result): Row => rows[0] ?? {}
+
+export const makeRecords = (run: Run, statements: Statements): Records => {
+  const now = Effect.map(run(statements.now, []), (result) => integerOf(first(result)["now"]) ?? 0)
+
+  const readChunk = (identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
+    Effect.flatMap(run(statements.readMany(identifiers.length), identifiers.flatMap(identityOf)), ({ rows }) => {
+      const byName = new Map(rows.map((row) => [nameOfRow(row), foundOf(row)] as const))
+      const answer = (at: number) =>
+        identifiers.map((ids) => byName.get(nameOf(ids)) ?? { now: at, version: undefined, state: undefined })
+      const at = rows[0] === undefined ? undefined : integerOf(rows[0]["now"])
+      return at === undefined ? Effect.map(now, answer) : Effect.succeed(answer(at))
+    })
+
+  return {
+    now,
+    read: (identifiers) =>
+      Effect.map(run(statements.read, identityOf(identifiers)), (result) => foundOf(first(result))),
+    readLocked: (identifiers) =>
+      Effect.map(run(statements.readLocked, identityOf(identifiers)), (result) => foundOf(first(result))),
+    readMany: (identifiers) => Effect.map(Effect.forEach(chunked(identifiers), readChunk), (chunks) => chunks.flat()),
+    insert: (identifiers, state) =>
+      run(statements.insert(1), rowOf({ identifiers, state })).pipe(
+        Effect.map(({ changed }) => changed > 0),
+        Effect.catchAll((error) => (isDuplicate(error) ? Effect.succeed(false) : Effect.fail(error)))
+      ),
+    insertMany: (states) =>
+      namesOf(states, (chunk) =>
+        run(statements.insert(chunk.length), chunk.flatMap(rowOf)).pipe(
+          Effect.map((result) =>
+            result.rows.length === 0 && result.changed === chunk.length
+              ? chunk.map(({ identifiers }) => nameOf(identifiers))
+              : nameOfRows(result)
+          ),
+          // Where the database does not tell which of them it was, none is known to be stored.
+          Effect.catchAll((error) => (isDuplicate(error) ? Effect.succeed([]) : Effect.fail(error)))
+        )
+      ),
+    deleteMany: (keys) => {
+      const { deleteMany } = statements
+      return deleteMany === undefined
+        ? Effect.succeed(new Set<string>())
+        : namesOf(keys, (chunk) =>
+            Effect.map(
+              run(
+                deleteMany(chunk.length),
+                chunk.flatMap(({ identifiers, version }) => [...identityOf(identifiers), version])
+              ),
+              nameOfRows
+            )
+          )
+    },
+    replace: (identifiers, found, state) => {
+      const unchanged = [...identityOf(identifiers), found.version, judgedUntil(found)]
+      return Effect.map(
+        state === undefined
+          ? run(statements.delete, unchanged)
+          : run(statements.update, [...toRow(state), ...unchanged]),
+        ({ changed }) => changed > 0
+      )
+    },
+    renew: (lease, leases) =>
+      namesOf(leases, (chunk) =>
+        Effect.map(
+          run(statements.renew(chunk.length), [
+            lease,
+            2 * lease,
+            ...chunk.flatMap(({ identifiers, token }) => [...identityOf(identifiers), token])
+          ]),
+          nameOfRows
+        )
+      )
+  }
+}
+
+/** What is there for whoever reads: an expired state is none. */
+export const visible = ({ now, state }: Found): State | Corrupted | undefined =>
+  state?._tag === "Corrupted" ? state : live(state, now)
