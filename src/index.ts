@@ -12,6 +12,7 @@ export { IdempotencyMetrics } from "./IdempotencyMetrics.js"
 export { IdempotencyOutcome, type IdempotencyOutcomeDefinition } from "./IdempotencyOutcome.js"
 export { IdempotencyRecord } from "./IdempotencyRecord.js"
 export { IdempotencyRepository } from "./IdempotencyRepository.js"
+export { IdempotencyTransactions } from "./IdempotencyTransactions.js"
 export { IdempotentExecution } from "./IdempotentExecution.js"
 export type {
   FingerprintInput,
@@ -24,6 +25,10 @@ export type {
 } from "./Jsonable.js"
 export { layerMemory } from "./layerMemory.js"
 export { MemoryIdempotencyRepository, type MemoryIdempotencyRepositoryOptions } from "./MemoryIdempotencyRepository.js"
+export {
+  TieredIdempotencyRepository,
+  type TieredIdempotencyRepositoryOptions
+} from "./TieredIdempotencyRepository.js"
 export {
   type CanonicalFingerprint,
   type IdempotencyFailures,

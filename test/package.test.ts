@@ -39,6 +39,19 @@ console.log(await Effect.runPromise(call.pipe(Effect.provide(layerMemory))))`
     expect(stdout).toBe("paid\n")
   })
 
+  it("has consumers without any optional peer", async () => {
+    const { stdout } = await run(
+      process.execPath,
+      [
+        "--input-type=module",
+        "-e",
+        `import * as consumer from "effect-idempotency/consumer"; console.log(Object.keys(consumer).join())`
+      ],
+      { cwd: project }
+    )
+    expect(stdout).toBe("IdempotentConsumer,MessageOutcome,MessagePoisonedError\n")
+  })
+
   it("needs ioredis for its Redis store alone, and says so", async () => {
     const imported = run(process.execPath, ["--input-type=module", "-e", `import "effect-idempotency/redis"`], {
       cwd: project

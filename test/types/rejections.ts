@@ -14,6 +14,7 @@ export const preamble = [
   `import * as Schema from "effect/Schema"`,
   `import { Idempotency, isIdempotencyError } from "effect-idempotency"`,
   `import { withIdempotency, withIdempotencyOutcome, withIdempotentStep } from "effect-idempotency"`,
+  `import { IdempotentConsumer } from "effect-idempotency/consumer"`,
   `import { CardDeclined, charge, chargeDated, DatedReceiptSchema } from "../fixtures/domain.js"`,
   `export const protect = withIdempotency("pay", "k")`,
   `export declare const perhaps: string | undefined`,
@@ -119,6 +120,32 @@ export const rejections: { readonly [name: string]: Rejection } = {
   "an optimistic lease": {
     code: `withIdempotency("pay", "k", { strategy: "optimistic", lease: "10 seconds" })`,
     says: "Type 'string' is not assignable to type 'undefined'"
+  },
+
+  /* Consumers. */
+  "a Date that a message's handler gives": {
+    code: `chargeDated.pipe(IdempotentConsumer.process("shipping", "m-1"))`,
+    says: aDate
+  },
+  "a Date that the handler of a batch gives": {
+    code: `IdempotentConsumer.processBatch("shipping", ["m-1"], { id: (id) => id })(() => chargeDated)`,
+    says: aDate
+  },
+  "a misspelt option of a consumer": {
+    code: `charge.pipe(IdempotentConsumer.process("shipping", "m-1", { maxAttemps: 5 }))`,
+    says: "'maxAttemps' does not exist in type 'ConsumerOptions<"
+  },
+  "a misspelt option of a batch": {
+    code: `IdempotentConsumer.processBatch("shipping", ["m-1"], { id: (id) => id, concurency: 5 })`,
+    says: "'concurency' does not exist in type 'MessagesOptions<"
+  },
+  "an optimistic consumer": {
+    code: `IdempotentConsumer.process("shipping", "m-1", { strategy: "optimistic" })`,
+    says: "'strategy' does not exist in type 'ConsumerOptions<"
+  },
+  "a consumer at-most-once that runs without an id": {
+    code: `IdempotentConsumer.process("shipping", "m-1", { guarantee: "at-most-once", onMissingId: "run" })`,
+    says: `Type '"run"' is not assignable to type '"refuse"'`
   },
 
   /* What a program has to provide. */

@@ -144,9 +144,12 @@ describe("the declarations of a program's exports", () => {
     expect(Array.from(named).sort()).toEqual([
       "./domain.js",
       "effect-idempotency",
+      "effect-idempotency/consumer",
       "effect/Effect",
+      "effect/Exit",
       "effect/Layer",
-      "effect/Schema"
+      "effect/Schema",
+      "effect/Stream"
     ])
     expect(declarations).not.toMatch(/\bany\b/)
   })
@@ -185,6 +188,14 @@ const hovers: { readonly [name: string]: readonly [code: string, hover: string] 
   step: [
     `charge.pipe(withIdempotentStep("charge"))`,
     "Effect.Effect<Receipt, ChargeError | IdempotencyResultUnavailableError | IdempotencyValidationError, Gateway | IdempotentExecution>"
+  ],
+  consumer: [
+    `charge.pipe(IdempotentConsumer.process("shipping", "m-1", { maxAttempts: 5 }))`,
+    "Effect.Effect<MessageOutcome<Receipt>, ChargeError | IdempotencyInFlightError | IdempotencyResultUnavailableError | IdempotencyValidationError | MessagePoisonedError, Gateway | Idempotency>"
+  ],
+  batch: [
+    `IdempotentConsumer.processBatch("shipping", ["m-1"], { id: (id) => id })(() => charge)`,
+    "Effect.Effect<Exit<MessageOutcome<Receipt>, ChargeError | IdempotencyInFlightError | IdempotencyResultUnavailableError | IdempotencyValidationError>[], never, Gateway | Idempotency>"
   ],
   caught: [
     `charge.pipe(withIdempotency("pay", "k"), Effect.catchIf(isIdempotencyError, Effect.die))`,

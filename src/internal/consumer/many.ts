@@ -1,0 +1,117 @@
+/** Many messages: each has its own exit, and those of one id go one after the other. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import { identity } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import type { MessageOutcome } from "../../consumer/MessageOutcome.js"
+import type { KeyInput } from "../plan.js"
+import {
+  type Admission,
+  type AnyEffect,
+  type AnyOneOptions,
+  countIssue,
+  invalid,
+  keyOf,
+  processWith
+} from "./process.js"
+
+/** The options for many messages, whatever their types made of them. */
+export interface AnyManyOptions<Message> extends Omit<AnyOneOptions, "fingerprint" | "scope"> {
+  readonly id: (message: Message) => KeyInput
+  readonly fingerprint?: ((message: Message) => unknown) | undefined
+  readonly scope?: string | ((message: Message) => string | undefined) | undefined
+  readonly concurrency?: number | "unbounded" | undefined
+}
+
+type Processing = AnyEffect<MessageOutcome<unknown>>
+
+type MessageExit = Exit.Exit<MessageOutcome<unknown>, unknown>
+
+/** Runs an effect once all those have ended that came for its key before. */
+type InTurn = (key: string, effect: Processing) => Processing
+
+const makeInTurn = (): InTurn => {
+  const last = new Map<string, Deferred.Deferred<void>>()
+  return (key, effect) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        const before = last.get(key)
+        const mine = Deferred.unsafeMake<void>(FiberId.none)
+        last.set(key, mine)
+        return { before, mine }
+      }),
+      ({ before }) => (before === undefined ? effect : Effect.zipRight(Deferred.await(before), effect)),
+      ({ mine }) =>
+        Effect.suspend(() => {
+          if (last.get(key) === mine) last.delete(key)
+          return Deferred.succeed(mine, undefined)
+        })
+    )
+}
+
+const concurrencyIssue = (concurrency: number | "unbounded"): string | undefined =>
+  concurrency === "unbounded" ? undefined : countIssue("concurrency", concurrency)
+
+/** How each message is processed; what goes wrong with one stays with it. */
+const makeOne = <Message>(
+  handler: (message: Message) => AnyEffect,
+  consumer: string,
+  options: AnyManyOptions<Message>,
+  issue: string | undefined,
+  admission: Admission
+): ((message: Message) => Effect.Effect<MessageExit, never, unknown>) => {
+  const inTurn = makeInTurn()
+  const { concurrency: _, fingerprint: fingerprintOf, id: idOf, scope: scopeOf, ...policy } = options
+  return (message) =>
+    Effect.exit(
+      Effect.suspend(() => {
+        if (issue !== undefined) return Effect.fail(invalid(consumer, [issue]))
+        const id = idOf(message)
+        const scope = typeof scopeOf === "function" ? scopeOf(message) : scopeOf
+        const processing = processWith(
+          Effect.suspend(() => handler(message)),
+          consumer,
+          id,
+          { ...policy, scope, fingerprint: fingerprintOf?.(message) },
+          admission
+        )
+        return Option.match(keyOf(id), {
+          onNone: () => processing,
+          onSome: (key) => inTurn(`${scope?.trim() ?? ""}:${key}`, processing)
+        })
+      })
+    )
+}
+
+/** All claims are sent at once, for the store to gather; it is the handlers that wait for one another. */
+export const processBatchWith = <Message>(
+  handler: (message: Message) => AnyEffect,
+  consumer: string,
+  messages: Iterable<Message>,
+  options: AnyManyOptions<Message>
+): Effect.Effect<Array<MessageExit>, never, unknown> =>
+  Effect.suspend(() => {
+    const { concurrency = 10 } = options
+    const admission: Admission =
+      concurrency === "unbounded" ? identity : Effect.unsafeMakeSemaphore(concurrency).withPermits(1)
+    const one = makeOne(handler, consumer, options, concurrencyIssue(concurrency), admission)
+    return Effect.forEach(messages, one, { concurrency: "unbounded" })
+  })
+
+export const deduplicateWith = <Message, E, R>(
+  handler: (message: Message) => AnyEffect,
+  consumer: string,
+  stream: Stream.Stream<Message, E, R>,
+  options: AnyManyOptions<Message>
+): Stream.Stream<{ readonly message: Message; readonly exit: MessageExit }, E, unknown> =>
+  Stream.suspend(() => {
+    const { concurrency = 1 } = options
+    const issue = concurrencyIssue(concurrency)
+    const one = makeOne(handler, consumer, options, issue, identity)
+    return Stream.mapEffect(stream, (message) => Effect.map(one(message), (exit) => ({ message, exit })), {
+      concurrency: issue === undefined ? concurrency : 1
+    })
+  })
