@@ -33,14 +33,15 @@ export interface ConsumerFailures<
 }
 
 /**
- * What a consumer asks for.
+ * What a consumer asks for: the engine, and for `transactional` a store's transactions.
  *
  * @since 0.1.0
  * @category models
  */
-export type ConsumerServices<Transactional> =
-  | Idempotency
-  | (true extends Transactional ? IdempotencyTransactions : never)
+export interface ConsumerServices<Transactional> {
+  readonly always: Idempotency
+  readonly transactional: true extends Transactional ? IdempotencyTransactions : never
+}
 
 /**
  * How messages are processed, whether one or many. Every member is optional.

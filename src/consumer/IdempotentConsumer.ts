@@ -26,6 +26,7 @@ import type {
 import type { MessageOutcome } from "./MessageOutcome.js"
 
 type Row = keyof ConsumerFailures<unknown, unknown, unknown, unknown, unknown, unknown, unknown>
+type Service = keyof ConsumerServices<unknown>
 
 /**
  * A message, and how its processing ended.
@@ -130,7 +131,7 @@ export const IdempotentConsumer: {
           Transactional
         >[Row],
       | Exclude<R, IdempotentExecution>
-      | ConsumerServices<Transactional>
+      | ConsumerServices<Transactional>[Service]
       | Schema.Schema.Context<Success>
       | Schema.Schema.Context<Error>
     >
@@ -177,7 +178,7 @@ export const IdempotentConsumer: {
           Transactional
         >[Row],
       | Exclude<R, IdempotentExecution>
-      | ConsumerServices<Transactional>
+      | ConsumerServices<Transactional>[Service]
       | Schema.Schema.Context<Success>
       | Schema.Schema.Context<Error>
     >
@@ -267,7 +268,7 @@ export const IdempotentConsumer: {
     >,
     never,
     | Exclude<R, IdempotentExecution>
-    | ConsumerServices<Transactional>
+    | ConsumerServices<Transactional>[Service]
     | Schema.Schema.Context<Success>
     | Schema.Schema.Context<Error>
   >
@@ -344,7 +345,7 @@ export const IdempotentConsumer: {
     E2,
     | R2
     | Exclude<R, IdempotentExecution>
-    | ConsumerServices<Transactional>
+    | ConsumerServices<Transactional>[Service]
     | Schema.Schema.Context<Success>
     | Schema.Schema.Context<Error>
   >

@@ -12,6 +12,8 @@ export interface TcpProxy {
   readonly mend: Effect.Effect<void>
   /** Lets nothing through in either direction; what was sent meanwhile arrives when the proxy is mended. */
   readonly blackHole: Effect.Effect<void>
+  /** Lets nothing through on the connections that there are, until it is mended; new ones are as always. */
+  readonly freeze: Effect.Effect<void>
   /**
    * The next request that matches reaches the server; its connection is cut when the server has answered, before the
    * answer is passed on.
@@ -102,6 +104,9 @@ const listen = async (
       cut: setMode("cut"),
       mend: setMode("open"),
       blackHole: setMode("blackHole"),
+      freeze: Effect.sync(() => {
+        for (const socket of sockets) socket.pause()
+      }),
       loseReplyTo: setFault("reply"),
       loseRequest: setFault("request"),
       lost: () => controls.lost

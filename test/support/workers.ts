@@ -24,10 +24,10 @@ export interface WorkerTask {
 export interface Worker {
   /** The next line that the worker prints, as JSON. */
   readonly nextLine: Effect.Effect<unknown>
+  /** Lets the worker go on, if it waits to be told. */
+  readonly go: Effect.Effect<void>
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
 }
-
-const script = fileURLToPath(new URL("./worker.ts", import.meta.url))
 
 const stop = (child: ChildProcess) =>
   Effect.async<void>((resume) => {
@@ -36,15 +36,16 @@ const stop = (child: ChildProcess) =>
     child.kill("SIGKILL")
   })
 
-/** A worker process, killed with the scope if it still runs. */
-export const worker = (task: WorkerTask): Effect.Effect<Worker, never, Scope.Scope> =>
+/** A process of Node.js with these arguments and the task as the last, killed with the scope if it still runs. */
+export const processOf = (args: ReadonlyArray<string>, task: unknown): Effect.Effect<Worker, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() =>
-        spawn(process.execPath, ["--import", "tsx", script, JSON.stringify(task)], {
-          stdio: ["ignore", "pipe", "inherit"]
-        })
-      ),
+      Effect.sync(() => {
+        const child = spawn(process.execPath, [...args, JSON.stringify(task)], { stdio: ["pipe", "pipe", "inherit"] })
+        // It may be gone when it is told to go on.
+        child.stdin.on("error", () => {})
+        return child
+      }),
       stop
     ),
     (child) => {
@@ -55,10 +56,17 @@ export const worker = (task: WorkerTask): Effect.Effect<Worker, never, Scope.Sco
           if (line.done === true) throw new Error("the worker ended without a word")
           return JSON.parse(line.value)
         }),
+        go: Effect.sync(() => void child.stdin.write("go\n")),
         signal: (signal) => Effect.sync(() => void child.kill(signal))
       }
     }
   )
+
+const script = fileURLToPath(new URL("./worker.ts", import.meta.url))
+
+/** A worker process on Redis. */
+export const worker = (task: WorkerTask): Effect.Effect<Worker, never, Scope.Scope> =>
+  processOf(["--import", "tsx", script], task)
 
 export interface Ledger {
   readonly path: string

@@ -45,6 +45,8 @@ const heard = (
       pipe(
         client.listen(channel),
         Stream.runForEach((name) => Effect.sync(() => onName(name))),
+        // The client ends a subscription by asking a server that may be silent: nobody waits for that.
+        Effect.disconnect,
         Effect.timeoutOption(connectionLife)
       )
     ),

@@ -61,12 +61,24 @@ export const runAnywhere = (client: SqlClient.SqlClient, dialect: Dialect, patie
   if (dialect !== "sqlite") {
     return (text, parameters) => Effect.map(outside(client.unsafe(text, parameters).raw), resultOf)
   }
-  return (text, parameters) =>
-    whileBusy(patience)(
+  // The client remembers for minutes that a statement could not be prepared, as where the table was yet to be made: told
+  // apart by white space, it is another statement.
+  let spaces = ""
+  const isUnprepared = ({ message }: SqlError) => message.startsWith("Failed to prepare")
+  return (text, parameters) => {
+    const once = Effect.suspend(() =>
       Effect.scoped(
-        Effect.flatMap(client.reserve, (connection) => withoutBlocking(connection)(runOn(connection)(text, parameters)))
+        Effect.flatMap(client.reserve, (connection) =>
+          withoutBlocking(connection)(runOn(connection)(text + spaces, parameters))
+        )
       )
     )
+    const again = Effect.suspend(() => {
+      spaces = spaces.length < 1000 ? `${spaces} ` : ""
+      return once
+    })
+    return whileBusy(patience)(Effect.catchIf(once, isUnprepared, () => again))
+  }
 }
 
 /** A transaction that is open on a connection. */
@@ -112,18 +124,17 @@ const beginnings = (dialect: Dialect, isolation: string | undefined): ReadonlyAr
 const command = (connection: Connection, text: string): Effect.Effect<void, SqlError> =>
   Effect.asVoid(connection.executeUnprepared(text, [], undefined))
 
-/** A statement that is not answered in this time is waited for no longer, even where nothing is interrupted. */
+const noAnswer = (): SqlError =>
+  new SqlError({
+    cause: Object.assign(new Error("the database did not answer in time"), { code: "ETIMEDOUT" }),
+    message: "No answer"
+  })
+
+/** What is not answered in this time is waited for no longer, even where nothing is interrupted. */
 export const answeredWithin =
   (duration: Duration.DurationInput) =>
-  <A, R>(statement: Effect.Effect<A, SqlError, R>): Effect.Effect<A, SqlError, R> =>
-    statement.pipe(
-      Effect.disconnect,
-      Effect.interruptible,
-      Effect.timeoutFail({
-        duration,
-        onTimeout: () => new SqlError({ cause: new Error("the database did not answer in time"), message: "No answer" })
-      })
-    )
+  <A, E, R>(statement: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+    statement.pipe(Effect.disconnect, Effect.interruptible, Effect.timeoutFail({ duration, onTimeout: noAnswer }))
 
 /** Of a transaction's start and of its end. */
 const endTimeout = Duration.seconds(5)

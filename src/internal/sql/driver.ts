@@ -11,7 +11,7 @@ import type * as Protocol from "../protocol.js"
 import * as transition from "../transition.js"
 import type { Changes } from "./changes.js"
 import { type Claims, inTransactionOf } from "./claims.js"
-import { isConflict, isLockTimeout, storageError } from "./errors.js"
+import { isBusy, isConflict, isLockTimeout, storageError } from "./errors.js"
 import { type Found, nameOf, type Records, visible } from "./records.js"
 
 /** A key that so many others change at once is tried again by the engine. */
@@ -50,7 +50,9 @@ export const makeSqlDriver = ({
     const loop = (left: number): Effect.Effect<A, SqlError> =>
       attempt.pipe(
         Effect.catchAll((error) =>
-          isConflict(error) && left > 1 ? Effect.succeed<A | undefined>(undefined) : Effect.fail(error)
+          isConflict(error) && !isBusy(error) && left > 1
+            ? Effect.succeed<A | undefined>(undefined)
+            : Effect.fail(error)
         ),
         Effect.flatMap((done) => {
           if (done !== undefined) return Effect.succeed(done)
@@ -121,7 +123,10 @@ export const makeSqlDriver = ({
         storageError(identifiers.operation, method)
       )
 
-  /** A row that an open transaction holds: its owner is running, and nobody knows for how long. */
+  /**
+   * A row that an open transaction holds, or all of SQLite: an owner may well be running, and nobody knows for how long.
+   * Whoever waits asks again before that.
+   */
   const heldByTransaction: Protocol.ClaimReply = { _tag: "InFlight", remaining: inTransactionOf }
 
   const claim: Protocol.Driver["claim"] = (identifiers, request) =>
@@ -132,7 +137,7 @@ export const makeSqlDriver = ({
           : settle(identifiers, (state, now) => transition.claim(state, request, now), tried?.found)
       ),
       (error) =>
-        isLockTimeout(error)
+        isLockTimeout(error) || isBusy(error)
           ? Effect.succeed(heldByTransaction)
           : Effect.fail(storageError(identifiers.operation, "claim")(error))
     )

@@ -19,7 +19,8 @@ const byCode: ReadonlyArray<readonly [RegExp, Sorted]> = [
   [/^(57P01|57P02|08...)$/, cut],
   [/^(28...|3D000|3F000|42...)$/, misconfigured],
   // SQLite: https://www.sqlite.org/rescode.html
-  [/^SQLITE_(BUSY|LOCKED)/, unavailable],
+  // Another writes: it is there.
+  [/^SQLITE_(BUSY|LOCKED)/, refused],
   [/^SQLITE_(ERROR|NOTADB|CANTOPEN|PERM|AUTH|READONLY|MISMATCH)/, misconfigured],
   // MySQL and MariaDB, whose 1969 is a statement that took too long, and 1927 a connection that was killed
   [/^ER_LOCK_DEADLOCK$/, unavailable],
@@ -30,6 +31,7 @@ const byCode: ReadonlyArray<readonly [RegExp, Sorted]> = [
     /^ER_(NO_SUCH_TABLE|BAD_FIELD_ERROR|PARSE_ERROR|\w*ACCESS_DENIED\w*|BAD_DB_ERROR|NO_DB_ERROR|NOT_SUPPORTED\w*|UNKNOWN_STORAGE_ENGINE)$/,
     misconfigured
   ],
+  [/^ETIMEDOUT$/, { reason: "Timeout", applied: "unknown" }],
   // The system, before anything was sent
   [/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ENOENT|EACCES)$/, unavailable],
   // The system and the clients, after that

@@ -7,10 +7,11 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError, IdempotencyValidationError } from "../../IdempotencyError.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
+import { sha256Hex } from "../hash.js"
 import { makeTokens } from "../tokens.js"
 import { makeSqlChanges } from "./changes.js"
 import { makeClaims } from "./claims.js"
-import { openTransaction, ownTransaction, runAnywhere, runOn, whileBusy } from "./connections.js"
+import { answeredWithin, openTransaction, ownTransaction, runAnywhere, runOn, whileBusy } from "./connections.js"
 import { makeSqlDriver } from "./driver.js"
 import { storageError } from "./errors.js"
 import { makeRecords } from "./records.js"
@@ -31,6 +32,13 @@ const patience = 250
 /** Milliseconds that an operation of the store's own on one connection may wait for that connection. */
 const reserveTimeout = 1000
 
+/** Where Postgres tells of changes of the table: a name of 63 bytes at most. */
+const channelOf = (table: string): string =>
+  table.length <= 63 ? table.replaceAll(".", "_") : `idempotency_${sha256Hex(table).slice(0, 32)}`
+
+/** How long the layer tries to reach the database while it is built. */
+const startupTimeout = "5 seconds"
+
 const objection = Effect.map(openTransaction, (transaction) =>
   transaction === undefined
     ? undefined
@@ -49,11 +57,11 @@ export const makeSql = ({
   Effect.gen(function* () {
     const client = yield* SqlClient.SqlClient
     const dialect = yield* dialectOf(client)
-    const channel = (yield* validTable(table)).replaceAll(".", "_")
+    const channel = channelOf(yield* validTable(table))
     const statements = makeStatements({ dialect, table, channel, lockTimeout: patience })
     const run = runAnywhere(client, dialect, patience)
 
-    const probe = Effect.mapError(run(statements.probe, []), storageError("", "probe"))
+    const probe = Effect.mapError(answeredWithin(startupTimeout)(run(statements.probe, [])), storageError("", "probe"))
     yield* startup === "fail"
       ? probe
       : Effect.catchAll(probe, (error) =>

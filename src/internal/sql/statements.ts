@@ -14,8 +14,7 @@ const identity = ["operation", "scope", "idempotency_key"] as const
 const columns = [...identity, "version", ...stateColumns]
 
 const marks = (count: number): string => Array.from({ length: count }, () => "?").join(", ")
-const rows = (count: number, width: number): string =>
-  Array.from({ length: count }, () => `(${marks(width)})`).join(", ")
+const repeated = (count: number, text: string): string => Array.from({ length: count }, () => text).join(", ")
 
 const here = "operation = ? AND scope = ? AND idempotency_key = ?"
 
@@ -172,7 +171,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
     // Postgres takes the parameters of a list of values for text.
     const mark = (name: string) => (dialect === "postgres" && name === "version" ? "?::bigint" : "?")
     const one = `(${names.map(mark).join(", ")})`
-    const all = Array.from({ length: count }, () => one).join(", ")
+    const all = repeated(count, one)
     return `(${names.join(", ")}) IN (${isMysql ? all : `VALUES ${all}`})`
   }
 
@@ -196,6 +195,8 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
       ? `WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '${lockTimeout}', true) AS set) `
       : ""
   const patient = dialect === "postgres" ? " FROM patience" : ""
+  // The version of a row, by way of the patience that comes before it.
+  const first = dialect === "postgres" ? "?::bigint * (SELECT 1 FROM patience)" : "?"
   const andPatient = dialect === "postgres" ? " AND patience.set IS NOT NULL" : ""
   // Columns of other types cannot be united with these.
   const typed = dialect === "postgres" ? ` UNION ALL SELECT ${held.replaceAll("?", "NULL")}, FALSE WHERE FALSE` : ""
@@ -218,7 +219,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
     readMany: bySize((count) => finish(`SELECT ${now} AS now, r.* FROM ${full} AS r WHERE ${among(identity, count)}`)),
     insert: bySize((count) =>
       finish(
-        `INSERT INTO ${full} (${columns.join(", ")}) VALUES ${rows(count, columns.length)}${ignoring}${identities}`
+        `${patiently}INSERT INTO ${full} (${columns.join(", ")}) VALUES ${repeated(count, `(${marks(3)}, ${first}, ${marks(stateColumns.length)})`)}${ignoring}${identities}`
       )
     ),
     update: finish(
@@ -228,7 +229,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
       ? undefined
       : bySize((count) =>
           finish(
-            `DELETE FROM ${full} WHERE ${among([...identity, "version"], count)} AND expires_at > ${now}${identities}`
+            `${patiently}DELETE FROM ${full}${patient.replace("FROM", "USING")} WHERE ${among([...identity, "version"], count)} AND expires_at > ${now}${andPatient}${identities}`
           )
         ),
     delete: finish(

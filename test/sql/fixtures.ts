@@ -1,0 +1,105 @@
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
+import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
+import type { ClaimRequest, CompleteRequest, InsertRequest } from "../../src/internal/protocol.js"
+import { SqlIdempotencyRepository, type SqlIdempotencyRepositoryOptions } from "../../src/sql.js"
+
+export const ids = (idempotencyKey: string, operation = "payment.charge", scope?: string): IdempotencyIdentifiers =>
+  Either.getOrThrow(IdempotencyIdentifiers.from({ operation, idempotencyKey, scope }))
+
+let count = 0
+/** Identifiers that no other test uses. */
+export const freshIds = (): IdempotencyIdentifiers => ids(`key-${process.pid}-${count++}`)
+
+export const minute = 60_000
+
+export const claimBy = (token: string, terms: Partial<ClaimRequest> = {}): ClaimRequest => ({
+  token,
+  fingerprint: undefined,
+  guarantee: "at-least-once",
+  lease: minute,
+  retention: 30 * minute,
+  unknownRetention: 60 * minute,
+  ...terms
+})
+
+export const outcome = { _tag: "Success", encoded: "1" } as const
+
+export const completeBy = (token: string): CompleteRequest => ({
+  token,
+  outcome,
+  fingerprint: undefined,
+  retention: minute
+})
+
+export const insertBy = (token: string): InsertRequest => ({
+  token,
+  outcome,
+  fingerprint: undefined,
+  attempt: 1,
+  createdAt: 0,
+  expiresAt: 9e12,
+  retention: 9e5
+})
+
+/** A loaded machine may be slow to answer; what is bounded here is bounded by less. */
+export const patient: SqlIdempotencyRepositoryOptions = { operationTimeout: "20 seconds" }
+
+/** The store over the client of the context, built anew, for the scope. */
+export const repositoryOf = (options: SqlIdempotencyRepositoryOptions = patient) =>
+  Effect.map(Layer.build(SqlIdempotencyRepository.layerWith(options)), Context.get(IdempotencyRepository))
+
+/** The same over a client of its own. */
+export const repositoryOver = <E, R>(
+  client: Layer.Layer<SqlClient.SqlClient, E, R>,
+  options: SqlIdempotencyRepositoryOptions = patient
+) =>
+  Effect.map(
+    Layer.build(SqlIdempotencyRepository.layerWith(options).pipe(Layer.provide(client))),
+    Context.get(IdempotencyRepository)
+  )
+
+export const sqlOf = <E, R>(client: Layer.Layer<SqlClient.SqlClient, E, R>) =>
+  Effect.map(Layer.build(client), Context.get(SqlClient.SqlClient))
+
+/** Rows of a statement, as the database names them. */
+export const rowsOf = (sql: SqlClient.SqlClient, text: string, parameters: ReadonlyArray<unknown> = []) =>
+  sql.unsafe<Readonly<Record<string, unknown>>>(text, parameters).withoutTransform
+
+/** One number of a statement's only row. */
+export const numberOf = (sql: SqlClient.SqlClient, text: string) =>
+  Effect.map(rowsOf(sql, text), ([row]) => Number(Object.values(row ?? {})[0]))
+
+/** What is logged at a warning or above, and why. */
+export const logged = <A, E, R>(effect: (messages: ReadonlyArray<string>) => Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => {
+    const messages: Array<string> = []
+    const logger = Logger.make(({ cause, logLevel, message }) => {
+      if (logLevel.ordinal >= 30_000)
+        messages.push(`${logLevel.label} ${String(message)} ${Cause.pretty(cause, { renderErrorCause: true })}`)
+    })
+    return Effect.provide(effect(messages), Logger.replace(Logger.defaultLogger, logger))
+  })
+
+/** What the server shows sooner or later. */
+export const eventually = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  until: (value: A) => boolean,
+  patience = 15_000
+): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    const end = performance.now() + patience
+    const loop: Effect.Effect<A, E, R> = Effect.flatMap(effect, (value) => {
+      if (until(value)) return Effect.succeed(value)
+      return performance.now() > end
+        ? Effect.dieMessage(`still ${JSON.stringify(value)}`)
+        : Effect.zipRight(Effect.sleep("20 millis"), loop)
+    })
+    return loop
+  })
