@@ -10,9 +10,9 @@ import type { AnySchema } from "./codecs.js"
 import type { Engine } from "./engine/engine.js"
 import type { Flight } from "./engine/flights.js"
 import type { ExecutionRequest } from "./engine/request.js"
-import { longestTimer } from "./engine/settings.js"
 import { canonicalJson, sha256 } from "./hash.js"
 import { operationIssue } from "./identifiers.js"
+import { longestTimer } from "./options.js"
 
 /** The options of `withIdempotency`, whatever their types made of them. */
 export interface AnyOptions {

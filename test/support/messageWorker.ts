@@ -36,24 +36,20 @@ const Entries = Schema.Array(Schema.Tuple(Schema.String, Schema.Tuple(Schema.Lit
 const ReadReply = Schema.NullOr(Schema.Tuple(Schema.Tuple(Schema.String, Entries)))
 const ClaimReply = Schema.Tuple([Schema.String, Entries], Schema.Unknown)
 
-const messagesOf =
-  (what: Noted) =>
-  (entries: typeof Entries.Type): ReadonlyArray<Message> =>
-    entries.map(([entry, [, id]]) => {
-      note(what, id)
-      return { entry, id }
-    })
+const messagesOf = (entries: typeof Entries.Type): ReadonlyArray<Message> =>
+  entries.map(([entry, [, id]]) => ({ entry, id }))
 
 const fresh = Effect.promise(() => redis.xreadgroup("GROUP", group, name, "COUNT", 8, "STREAMS", stream, ">")).pipe(
   Effect.flatMap(Schema.decodeUnknown(ReadReply)),
-  Effect.map((reply) => reply?.[0][1] ?? []),
-  Effect.map(messagesOf("delivered"))
+  Effect.map((reply) => messagesOf(reply?.[0][1] ?? []))
 )
 
 const abandoned = Effect.promise(() => redis.xautoclaim(stream, group, name, minIdle, "0", "COUNT", 8)).pipe(
   Effect.flatMap(Schema.decodeUnknown(ClaimReply)),
-  Effect.map(([, entries]) => entries),
-  Effect.map(messagesOf("redelivered"))
+  Effect.map(([, entries]) => messagesOf(entries)),
+  Effect.tap((messages) => {
+    for (const { id } of messages) note("redelivered", id)
+  })
 )
 
 /** What is acknowledged is no longer in the stream. */
@@ -84,7 +80,7 @@ const handle = ({ id }: Message) =>
 const concurrency = 8
 
 const inTransactions = (messages: ReadonlyArray<Message>) =>
-  IdempotentConsumer.processBatch("shipping", messages, { id: ({ id }) => id, concurrency, transactional: false, onStorageFailure: "fail" })(
+  IdempotentConsumer.processBatch("shipping", messages, { id: ({ id }) => id, concurrency, transactional: true })(
     handle
   ).pipe(
     Effect.tap(() => {
@@ -98,7 +94,7 @@ const withClaims = (messages: ReadonlyArray<Message>) =>
   Effect.forEach(
     messages,
     (message) =>
-      handle(message).pipe(
+      IdempotentConsumer.process(handle(message), "shipping", message.id, { lease, onStorageFailure: "fail" }).pipe(
         Effect.exit,
         Effect.tap(() => note("ended", message.id))
       ),

@@ -21,7 +21,7 @@ export interface MessageWorkerTask {
 }
 
 /** What a worker notes: the ids of messages, or the tag of a failure. */
-export type Noted = "delivered" | "redelivered" | "began" | "ended" | "failed"
+export type Noted = "redelivered" | "began" | "ended" | "failed"
 
 /** What a worker did until it was killed. */
 export interface Life {
@@ -52,7 +52,7 @@ export const messageWorkers: Effect.Effect<
 export const lifeOf = (ledger: string): Life => {
   const lines = readFileSync(ledger, "utf8").split("\n").slice(0, -1)
   const noted = (what: Noted) =>
-    lines.flatMap((line) => (line.startsWith(`${what} `) ? [line.split(" ")[1] ?? ""] : []))
+    lines.flatMap((line) => (line.startsWith(`${what} `) ? [line.slice(what.length + 1)] : []))
   const inHand = new Set<string>()
   for (const line of lines) {
     const [what, id = ""] = line.split(" ")

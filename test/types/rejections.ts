@@ -12,9 +12,10 @@ export const preamble = [
   `import * as Effect from "effect/Effect"`,
   `import * as Option from "effect/Option"`,
   `import * as Schema from "effect/Schema"`,
-  `import { Idempotency, isIdempotencyError } from "effect-idempotency"`,
+  `import { Idempotency, isIdempotencyError, layerMemory } from "effect-idempotency"`,
   `import { withIdempotency, withIdempotencyOutcome, withIdempotentStep } from "effect-idempotency"`,
   `import { IdempotentConsumer } from "effect-idempotency/consumer"`,
+  `import { withIdempotentTransaction } from "effect-idempotency/sql"`,
   `import { CardDeclined, charge, chargeDated, DatedReceiptSchema } from "../fixtures/domain.js"`,
   `export const protect = withIdempotency("pay", "k")`,
   `export declare const perhaps: string | undefined`,
@@ -148,6 +149,44 @@ export const rejections: { readonly [name: string]: Rejection } = {
     says: `Type '"run"' is not assignable to type '"refuse"'`
   },
 
+  /* Transactions. */
+  "a Date that a transaction gives": {
+    code: `chargeDated.pipe(withIdempotentTransaction("pay", "k"))`,
+    says: aDate
+  },
+  "a transaction whose key may be absent": {
+    code: `charge.pipe(withIdempotentTransaction("pay", perhaps))`,
+    says: "Argument of type 'string | undefined' is not assignable to parameter of type 'string'"
+  },
+  "a misspelt option of a transaction": {
+    code: `charge.pipe(withIdempotentTransaction("pay", "k", { timeToLife: "1 hour" }))`,
+    says: "'timeToLife' does not exist in type 'IdempotentTransactionOptions<"
+  },
+  "an isolation level that is none": {
+    code: `charge.pipe(withIdempotentTransaction("pay", "k", { isolation: "snapshot" }))`,
+    says: `Type '"snapshot"' is not assignable to type`
+  },
+  "recorded failures of a transaction": {
+    code: `withIdempotentTransaction("pay", "k", { error: CardDeclined })`,
+    says: "'error' does not exist in type 'IdempotentTransactionOptions<"
+  },
+  "recorded failures of an inbox": {
+    code: `IdempotentConsumer.process("shipping", "m-1", { transactional: true, error: CardDeclined })`,
+    says: "Type 'typeof CardDeclined' is not assignable to type 'undefined'"
+  },
+  "the lease of an inbox": {
+    code: `IdempotentConsumer.process("shipping", "m-1", { transactional: true, lease: "1 minute" })`,
+    says: "Type 'string' is not assignable to type 'undefined'"
+  },
+  "an inbox at-most-once": {
+    code: `IdempotentConsumer.process("shipping", "m-1", { transactional: true, guarantee: "at-most-once" })`,
+    says: "Type 'string' is not assignable to type 'undefined'"
+  },
+  "an inbox that proceeds without its database": {
+    code: `IdempotentConsumer.process("shipping", "m-1", { transactional: true, onStorageFailure: "proceed" })`,
+    says: "Type 'string' is not assignable to type 'undefined'"
+  },
+
   /* What a program has to provide. */
   "a program without a layer": {
     code: `Effect.runPromise(Effect.succeed(1).pipe(protect))`,
@@ -156,6 +195,10 @@ export const rejections: { readonly [name: string]: Rejection } = {
   "a step outside a protected effect": {
     code: `Effect.runPromise(Effect.succeed(1).pipe(withIdempotentStep("charge")))`,
     says: "Type 'IdempotentExecution' is not assignable to type 'never'"
+  },
+  "a transaction on a store without any": {
+    code: `Effect.runPromise(Effect.succeed(1).pipe(withIdempotentTransaction("pay", "k"), Effect.provide(layerMemory)))`,
+    says: "Type 'IdempotencyTransactions' is not assignable to type 'never'"
   },
   "an engine without a store": {
     code: `Effect.runPromise(Effect.succeed(1).pipe(protect, Effect.provide(Idempotency.layer)))`,

@@ -34,7 +34,7 @@ import type * as Effect from "effect/Effect"
 import type { Idempotency } from "effect-idempotency"
 import { same } from "./fixtures/assert.js"
 import { type ChargeError, type Claiming, charge, chargeDated, type DatedReceipt, type Gateway } from "./fixtures/domain.js"
-import { chargeAsJson, chargeOnce, charged, once, Payments } from "./fixtures/exports.js"
+import { bookOnce, booked, chargeAsJson, chargeOnce, charged, once, Payments } from "./fixtures/exports.js"
 
 const piped = chargeDated.pipe(chargeOnce("order-1"))
 const dated: Effect.Effect<DatedReceipt, ChargeError | Claiming, Gateway | Idempotency> = piped
@@ -46,6 +46,8 @@ const helped = once(charge)
 same<typeof asJson, typeof charged>()
 same<typeof helped, typeof charged>()
 same<ReturnType<Payments["pay"]>, typeof charged>()
+const bookedAgain = chargeDated.pipe(bookOnce("order-1"))
+same<typeof bookedAgain, typeof booked>()
 
 // @ts-expect-error: another result
 charge.pipe(chargeOnce("order-1"))
@@ -53,6 +55,8 @@ charge.pipe(chargeOnce("order-1"))
 chargeDated.pipe(chargeAsJson("order-1"))
 // @ts-expect-error: a Date comes back as a string
 once(chargeDated)
+// @ts-expect-error: another result
+charge.pipe(bookOnce("order-1"))
 `
 
 const compileFromPackage = Effect.gen(function* () {
@@ -196,6 +200,14 @@ const hovers: { readonly [name: string]: readonly [code: string, hover: string] 
   batch: [
     `IdempotentConsumer.processBatch("shipping", ["m-1"], { id: (id) => id })(() => charge)`,
     "Effect.Effect<Exit<MessageOutcome<Receipt>, ChargeError | IdempotencyInFlightError | IdempotencyResultUnavailableError | IdempotencyValidationError>[], never, Gateway | Idempotency>"
+  ],
+  transaction: [
+    `charge.pipe(withIdempotentTransaction("pay", "k", { timeToLive: "1 hour" }))`,
+    "Effect.Effect<Receipt, ChargeError | IdempotencyInFlightError | IdempotencyInvalidTtlError | IdempotencyResultUnavailableError | IdempotencyStorageError | IdempotencyValidationError, Gateway | Idempotency | IdempotencyTransactions>"
+  ],
+  inbox: [
+    `charge.pipe(IdempotentConsumer.process("shipping", "m-1", { transactional: true }))`,
+    "Effect.Effect<MessageOutcome<Receipt>, ChargeError | IdempotencyInFlightError | IdempotencyResultUnavailableError | IdempotencyStorageError | IdempotencyValidationError, Gateway | Idempotency | IdempotencyTransactions>"
   ],
   caught: [
     `charge.pipe(withIdempotency("pay", "k"), Effect.catchIf(isIdempotencyError, Effect.die))`,

@@ -11,6 +11,7 @@ import {
   IdempotencyOutcomeUnknownError,
   type IdempotencyStorageError
 } from "../../IdempotencyError.js"
+import { longestTimer } from "../options.js"
 import { pollDelay } from "../polling.js"
 import type { ClaimReply } from "../protocol.js"
 import { storedKey } from "../storedKey.js"
@@ -20,7 +21,7 @@ import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
 import { claimRequest, type Dependencies, makeOwnership } from "./ownership.js"
 import { type Beginning, type Begun, type ExecutionRequest, isStrict, type Restore } from "./request.js"
-import { longestTimer, sleepFor } from "./settings.js"
+import { sleepFor } from "./settings.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens

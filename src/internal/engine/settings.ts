@@ -1,12 +1,8 @@
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { IdempotencyEngineOptions } from "../../Idempotency.js"
-import { IdempotencyValidationError } from "../../IdempotencyError.js"
-
-/** `setTimeout` fires at once beyond 2³¹ − 1 ms: no timer is longer than this. */
-export const longestTimer = Duration.toMillis(Duration.days(24))
+import type { IdempotencyValidationError } from "../../IdempotencyError.js"
+import { longestTimer, readOptions } from "../options.js"
 
 /** A sleep of less than a nanosecond is none: a loop that waits for an instant would spin just before it. */
 const shortestTimer = 0.001
@@ -33,30 +29,18 @@ const defaultRetry = Schedule.exponential("50 millis").pipe(Schedule.jittered, S
 /** The options with their defaults, or everything that is wrong with them. */
 export const decodeSettings = (
   options: IdempotencyEngineOptions
-): Effect.Effect<Settings, IdempotencyValidationError> => {
-  const issues: Array<string> = []
-  const duration = (name: keyof IdempotencyEngineOptions, input: Duration.DurationInput, max: number): number => {
-    const millis = Option.match(Duration.decodeUnknown(input), { onNone: () => Number.NaN, onSome: Duration.toMillis })
-    if (!(millis >= 1 && millis <= max)) issues.push(`${name} is not a duration between 1 ms and ${max} ms`)
-    return Math.ceil(millis)
-  }
-  const whole = (name: keyof IdempotencyEngineOptions, value: number): number => {
-    if (!(Number.isSafeInteger(value) && value >= 1)) issues.push(`${name} is not a whole number of 1 or more`)
-    return value
-  }
-  const storageTimeout = duration("storageTimeout", options.storageTimeout ?? "1 second", longestTimer / 3)
-  const settings: Settings = {
-    storageTimeout,
-    attemptTimeout: Math.max(1, Math.floor(storageTimeout / 3)),
-    retry: options.retry ?? defaultRetry,
-    maxResultBytes: whole("maxResultBytes", options.maxResultBytes ?? 1_048_576),
-    unknownRetention: duration("unknownRetention", options.unknownRetention ?? "30 days", Number.MAX_SAFE_INTEGER),
-    breakerThreshold: whole("breakerThreshold", options.breakerThreshold ?? 5),
-    breakerProbeInterval: duration("breakerProbeInterval", options.breakerProbeInterval ?? "1 second", longestTimer),
-    shutdownGrace: duration("shutdownGrace", options.shutdownGrace ?? "10 seconds", longestTimer),
-    maxBackgroundCompletions: whole("maxBackgroundCompletions", options.maxBackgroundCompletions ?? 1000)
-  }
-  return issues.length > 0
-    ? Effect.fail(new IdempotencyValidationError({ operation: "", issues }))
-    : Effect.succeed(settings)
-}
+): Effect.Effect<Settings, IdempotencyValidationError> =>
+  readOptions(({ duration, whole }) => {
+    const storageTimeout = duration("storageTimeout", options.storageTimeout ?? "1 second", longestTimer / 3)
+    return {
+      storageTimeout,
+      attemptTimeout: Math.max(1, Math.floor(storageTimeout / 3)),
+      retry: options.retry ?? defaultRetry,
+      maxResultBytes: whole("maxResultBytes", options.maxResultBytes ?? 1_048_576),
+      unknownRetention: duration("unknownRetention", options.unknownRetention ?? "30 days"),
+      breakerThreshold: whole("breakerThreshold", options.breakerThreshold ?? 5),
+      breakerProbeInterval: duration("breakerProbeInterval", options.breakerProbeInterval ?? "1 second", longestTimer),
+      shutdownGrace: duration("shutdownGrace", options.shutdownGrace ?? "10 seconds", longestTimer),
+      maxBackgroundCompletions: whole("maxBackgroundCompletions", options.maxBackgroundCompletions ?? 1000)
+    }
+  })

@@ -2,9 +2,9 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { IdempotencyValidationError } from "../../IdempotencyError.js"
+import type { IdempotencyValidationError } from "../../IdempotencyError.js"
+import { longestTimer, readOptions } from "../options.js"
 import { runAnywhere } from "./connections.js"
 import { makeStatements } from "./statements.js"
 import { defaultTable, dialectOf, validTable } from "./table.js"
@@ -27,19 +27,11 @@ const patience = 250
 /** A batch that is not answered is given up: the connection may have broken in silence. */
 const batchTimeout = Duration.seconds(30)
 
-const optionsOf = ({ batchSize = 1000, interval = "1 minute" }: ReaperSettings) => {
-  const issues: Array<string> = []
-  if (!(Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= largestBatch)) {
-    issues.push(`batchSize is not a whole number between 1 and ${largestBatch}`)
-  }
-  const pause = Option.match(Duration.decodeUnknown(interval), { onNone: () => Number.NaN, onSome: Duration.toMillis })
-  if (!(pause >= shortestInterval && pause <= Duration.toMillis("24 days"))) {
-    issues.push(`interval is not a duration between ${shortestInterval} ms and 24 days`)
-  }
-  return issues.length > 0
-    ? Effect.fail(new IdempotencyValidationError({ operation: "", issues }))
-    : Effect.succeed({ batchSize, pause })
-}
+const optionsOf = ({ batchSize = 1000, interval = "1 minute" }: ReaperSettings) =>
+  readOptions(({ duration, whole }) => ({
+    batchSize: whole("batchSize", batchSize, largestBatch),
+    pause: duration("interval", interval, longestTimer, shortestInterval)
+  }))
 
 /** Deletes expired rows, batch after batch, then waits. */
 export const makeReaper = (
