@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
@@ -11,7 +12,10 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"],
+    // The long form has files of its own, and makes others longer.
+    include: process.env["PROOF"] === "1" ? ["test/**/*.{test,proof}.ts"] : ["test/**/*.test.ts"],
+    // Much of what takes time here is waiting for servers.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 30_000,
     hookTimeout: 120_000
   }

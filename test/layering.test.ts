@@ -50,7 +50,19 @@ const target = (file: string, from: string): string =>
     .replaceAll("\\", "/")
     .replace(/\.js$/, ".ts")
 
-type Row = "1" | "2" | "3" | "4 memory" | "4 redis" | "4 sql" | "4 tiered" | "5 transaction" | "5 http" | "5 consumer" | "6" | "all"
+type Row =
+  | "1"
+  | "2"
+  | "3"
+  | "4 memory"
+  | "4 redis"
+  | "4 sql"
+  | "4 tiered"
+  | "5 transaction"
+  | "5 http"
+  | "5 consumer"
+  | "6"
+  | "all"
 
 /** Each module's row; the first pattern that fits counts. `all`: the barrels and the all-in-one layers. */
 const rows: ReadonlyArray<readonly [RegExp, Row]> = [

@@ -7,7 +7,10 @@ import * as Ref from "effect/Ref"
 import type { IdempotencyTransactions } from "../../src/IdempotencyTransactions.js"
 import { layerSql, SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
 import { Postgres, pgClientOf } from "../support/databases.js"
+import { isProof } from "../support/proof.js"
 import { tcpProxy } from "../support/tcpProxy.js"
+
+const keys = isProof ? 100 : 20
 
 const tables = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
@@ -88,7 +91,7 @@ layer(server, { excludeTestServices: true, timeout: 60_000 })("a transaction on 
           yield* sql`INSERT INTO business VALUES (${id}, ${`run ${run}`})`
           return { run }
         }).pipe(withIdempotentTransaction("book", id), Effect.provide(context))
-      for (let n = 0; n < 100; n++) {
+      for (let n = 0; n < keys; n++) {
         const id = `${fault}-${n}`
         yield* proxy[fault](isCommit)
         const first = yield* call(id)
@@ -99,15 +102,15 @@ layer(server, { excludeTestServices: true, timeout: 60_000 })("a transaction on 
       return yield* Ref.get(runs)
     })
 
-  it.scoped("COMMIT's reply lost, 100 keys: one row each, from one run", () =>
+  it.scoped(`COMMIT's reply lost, ${keys} keys: one row each, from one run`, () =>
     Effect.gen(function* () {
-      expect(yield* lossy("loseReplyTo")).toBe(100)
+      expect(yield* lossy("loseReplyTo")).toBe(keys)
     })
   )
 
-  it.scoped("COMMIT's request lost, 100 keys: nothing is committed, and the retry makes one row", () =>
+  it.scoped(`COMMIT's request lost, ${keys} keys: nothing is committed, and the retry makes one row`, () =>
     Effect.gen(function* () {
-      expect(yield* lossy("loseRequest")).toBe(200)
+      expect(yield* lossy("loseRequest")).toBe(2 * keys)
     })
   )
 })

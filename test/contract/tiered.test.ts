@@ -6,6 +6,7 @@ import { MemoryIdempotencyRepository } from "../../src/MemoryIdempotencyReposito
 import { TieredIdempotencyRepository } from "../../src/TieredIdempotencyRepository.js"
 import { repositoryContract } from "../../src/testing.js"
 import { makeManualClock } from "../support/manualClock.js"
+import { isProof } from "../support/proof.js"
 
 const memoryBeforeMemory = TieredIdempotencyRepository.layerWith({
   fast: MemoryIdempotencyRepository.layerWith({ capacity: 50_000 }),
@@ -20,7 +21,7 @@ const tieredTime = makeManualClock()
 repositoryContract(
   "memory before memory, at length",
   Layer.merge(memoryBeforeMemory, Layer.setClock(tieredTime.clock)),
-  { advance: tieredTime.advance, modelRuns: 500 }
+  { advance: tieredTime.advance, modelRuns: isProof ? 500 : 100 }
 )
 
 repositoryContract("a local cache before memory", localCache, { advance: TestClock.adjust, modelRuns: 10 })
@@ -29,5 +30,5 @@ const cachedTime = makeManualClock()
 repositoryContract(
   "a local cache before memory, at length",
   Layer.merge(localCache, Layer.setClock(cachedTime.clock)),
-  { advance: cachedTime.advance, modelRuns: 500 }
+  { advance: cachedTime.advance, modelRuns: isProof ? 500 : 100 }
 )

@@ -6,6 +6,7 @@ import { SqliteClient } from "@effect/sql-sqlite-node"
 import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -112,6 +113,7 @@ describe("a server that is away", () => {
           const sql = yield* sqlOf(pgClientOf(`postgres://postgres@127.0.0.1:${proxy.port}/postgres`))
           const withClient = Effect.provideService(SqlClient.SqlClient, sql)
           yield* server.signal("SIGQUIT")
+          yield* Effect.repeat(Effect.either(server.query("SELECT 1")), { until: Either.isLeft })
           const claim = Effect.flip(
             (yield* withClient(repositoryOf({ startup: "log" }))).claims.claim(freshIds(), claimBy("t"))
           )

@@ -243,8 +243,11 @@ describe("the user's client", () => {
       yield* Context.get(other, SqlClient.SqlClient).withTransaction(
         Effect.gen(function* () {
           yield* rowsOf(Context.get(other, SqlClient.SqlClient), "UPDATE idempotency_records SET version = version")
-          const error = yield* Effect.flip(claims.claim(key, claimBy("t")))
-          expect(error).toMatchObject({ reason: "Unavailable", applied: "no" })
+          expect(yield* claims.claim(key, claimBy("t"))).toMatchObject({ _tag: "InFlight" })
+          const error = yield* Effect.flip(
+            claims.release(key, { token: "t" }).pipe(Effect.zipRight(claims.complete(key, completeBy("t"))))
+          )
+          expect(error).toMatchObject({ reason: "Rejected", applied: "no" })
         })
       )
       expect(yield* timeout).toBe(1234)
