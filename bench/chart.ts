@@ -1,0 +1,94 @@
+/**
+ * `npm run bench:chart`: draws `bench/results.svg` from `bench/results.json`.
+ *
+ * By ECharts: it draws SVG to a string without a browser or a canvas, and is one package with one dependency of its own.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import type { Goal } from "./goals.js"
+import { chart, howToInstall, isInstalled, load } from "./peers/modules.js"
+import type { Row } from "./rows.js"
+
+interface Results {
+  readonly machine: { readonly node: string; readonly cpu: string; readonly date: string }
+  readonly goals: ReadonlyArray<Goal>
+  readonly rows: ReadonlyArray<Row>
+}
+
+interface ECharts {
+  readonly init: (
+    element: null,
+    theme: null,
+    options: { readonly renderer: "svg"; readonly ssr: true; readonly width: number; readonly height: number }
+  ) => {
+    readonly setOption: (option: unknown) => void
+    readonly renderToSVGString: () => string
+    readonly dispose: () => void
+  }
+}
+
+const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+
+const source = fileOf("./results.json")
+if (!existsSync(source)) throw new Error("there are no results yet: npm run bench")
+if (!isInstalled(chart)) throw new Error(`the library that draws is not installed: ${howToInstall}`)
+const { goals, machine, rows }: Results = JSON.parse(readFileSync(source, "utf8"))
+
+const drawn = [1, 100]
+const ratios = rows.filter(({ concurrency, measure }) => measure === "ratio" && drawn.includes(concurrency))
+const categoryOf = ({ concurrency, scenario }: { readonly concurrency: number; readonly scenario: string }) =>
+  `${scenario}, ${concurrency === 1 ? "1 caller" : `${concurrency} callers`}`
+const categories = [...new Set(ratios.map(categoryOf))]
+const contenders = [...new Set(ratios.filter(({ role }) => role !== "limit").map(({ contender }) => contender))]
+
+const bars = contenders.map((name) => ({
+  name,
+  type: "bar",
+  barGap: "10%",
+  data: categories.map((category) => {
+    const row = ratios.find((each) => each.contender === name && categoryOf(each) === category)
+    return row === undefined ? "-" : Number(row.value.median.toFixed(3))
+  })
+}))
+
+const goalMarks = {
+  name: "goal",
+  type: "scatter",
+  symbol: "diamond",
+  symbolSize: 11,
+  itemStyle: { color: "#000" },
+  data: categories.flatMap((category) => {
+    const row = ratios.find((each) => categoryOf(each) === category)
+    const goal = goals.find(
+      ({ concurrency, measure, scenario }) =>
+        measure === "ratio" && scenario === row?.scenario && (concurrency ?? row.concurrency) === row.concurrency
+    )
+    return goal?.atLeast === undefined ? [] : [[goal.atLeast, category]]
+  })
+}
+
+const limitLine = {
+  silent: true,
+  symbol: "none",
+  label: { formatter: "the limit" },
+  lineStyle: { color: "#000", type: "dashed" },
+  data: [{ xAxis: 1 }]
+}
+
+const { init }: ECharts = await load(chart)
+const drawing = init(null, null, { renderer: "svg", ssr: true, width: 1100, height: 140 + categories.length * 90 })
+drawing.setOption({
+  animation: false,
+  title: {
+    text: "Operations per second, as a ratio to the limit (log scale, more is better)",
+    subtext: `medians of interleaved rounds; Node.js ${machine.node}, ${machine.cpu}, ${machine.date.slice(0, 10)}`
+  },
+  legend: { top: 50 },
+  grid: { top: 110, left: 280, right: 60, bottom: 30 },
+  // Peers are up to a hundred times apart.
+  xAxis: { type: "log", min: 0.01 },
+  yAxis: { type: "category", data: categories, inverse: true, axisLabel: { width: 260, overflow: "break" } },
+  series: [...bars.map((bar, index) => (index === 0 ? { ...bar, markLine: limitLine } : bar)), goalMarks]
+})
+writeFileSync(fileOf("./results.svg"), drawing.renderToSVGString())
+drawing.dispose()
