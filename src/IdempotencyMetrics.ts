@@ -10,6 +10,8 @@ import { constant } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import * as MetricKey from "effect/MetricKey"
+import * as MetricLabel from "effect/MetricLabel"
 
 /**
  * The measures that the repository and the engine take. None can fail. A service of one's own is one object.
@@ -81,42 +83,51 @@ export class IdempotencyMetrics extends Context.Tag("effect-idempotency/Idempote
   })
 }
 
-const counter = (name: string, description: string) =>
-  Metric.counter(`idempotency_${name}`, { description, incremental: true })
-
-const milliseconds = (name: string, description: string) =>
-  Metric.histogram(
-    `idempotency_${name}`,
-    MetricBoundaries.exponential({ start: 0.25, factor: 2, count: 18 }),
-    description
-  )
-
-/** The metric with its tags, made once for each combination of them. */
-const taggedOnce = <Type, In, Out>(metric: Metric.Metric<Type, In, Out>) => {
-  const made = new Map<string, Metric.Metric<Type, In, Out>>()
-  return (operation: string, tag?: string, value = ""): Metric.Metric<Type, In, Out> => {
-    const key = `${operation}:${value}`
-    const known = made.get(key)
+/**
+ * A metric with its tags, made once for each combination of them. The tags are of its key: `Metric.tagged` would look
+ * for the metric at each update.
+ */
+const taggedOnce = <M>(make: (tags: ReadonlyArray<MetricLabel.MetricLabel>) => M) => {
+  const made = new Map<string, M>()
+  return (operation: string, tag?: string, value = ""): M => {
+    const combination = `${operation}:${value}`
+    const known = made.get(combination)
     if (known !== undefined) return known
-    const byOperation = Metric.tagged(metric, "operation", operation)
-    const tagged = tag === undefined ? byOperation : Metric.tagged(byOperation, tag, value)
-    made.set(key, tagged)
-    return tagged
+    const byOperation = MetricLabel.make("operation", operation)
+    const metric = make(tag === undefined ? [byOperation] : [byOperation, MetricLabel.make(tag, value)])
+    made.set(combination, metric)
+    return metric
   }
 }
 
+const counter = (name: string, description: string) => {
+  const key = MetricKey.counter(`idempotency_${name}`, { description, incremental: true })
+  return taggedOnce((tags) => Metric.fromMetricKey(MetricKey.taggedWithLabels(key, tags)))
+}
+
+const milliseconds = (name: string, description: string) => {
+  const boundaries = MetricBoundaries.exponential({ start: 0.25, factor: 2, count: 18 })
+  const key = MetricKey.histogram(`idempotency_${name}`, boundaries, description)
+  return taggedOnce((tags) => Metric.fromMetricKey(MetricKey.taggedWithLabels(key, tags)))
+}
+
+const gauge = (name: string, description: string) => {
+  const key = MetricKey.gauge(`idempotency_${name}`, { description })
+  return taggedOnce((tags) => Metric.fromMetricKey(MetricKey.taggedWithLabels(key, tags)))
+}
+
 const count = (name: string, description: string) => {
-  const tagged = taggedOnce(counter(name, description))
+  const tagged = counter(name, description)
   return (operation: string): Effect.Effect<void> => Metric.increment(tagged(operation))
 }
 
 const makeMetrics = (): Context.Tag.Service<IdempotencyMetrics> => {
-  const hits = taggedOnce(counter("hits", "records found"))
-  const misses = taggedOnce(counter("misses", "records not found"))
-  const errors = taggedOnce(counter("errors", "failures of the store"))
-  const latency = taggedOnce(milliseconds("latency_ms", "time that a call of the store took"))
-  const waits = taggedOnce(milliseconds("wait_ms", "time that callers waited for another owner"))
-  const inFlight = taggedOnce(Metric.gauge("idempotency_in_flight", { description: "protected effects running now" }))
+  const hits = counter("hits", "records found")
+  const misses = counter("misses", "records not found")
+  const errors = counter("errors", "failures of the store")
+  const latency = milliseconds("latency_ms", "time that a call of the store took")
+  const waits = milliseconds("wait_ms", "time that callers waited for another owner")
+  const inFlight = gauge("in_flight", "protected effects running now")
   return {
     recordHit: (operation) => Metric.increment(hits(operation)),
     recordMiss: (operation) => Metric.increment(misses(operation)),

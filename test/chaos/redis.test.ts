@@ -221,8 +221,10 @@ describe("Redis away", () => {
           const nothing = Effect.void.pipe(withIdempotencyOutcome(operation, "nothing", { lease: 2000 }), timed)
           const added = yield* Effect.all(Array.from({ length: 21 }, () => nothing))
           expect(added.every(({ value }) => value._tag === "Unprotected")).toBe(true)
-          // The median, as a busy machine stops now and then.
-          expect(added.map(({ millis }) => millis).sort((a, b) => a - b)[10]).toBeLessThan(1)
+          // A busy machine is slow now and then: the quickest tells what a call costs, the median that none asks the store.
+          const [quickest, median] = [0, 10].map((n) => added.map(({ millis }) => millis).sort((a, b) => a - b)[n])
+          expect(quickest).toBeLessThan(1)
+          expect(median).toBeLessThan(storageTimeout / 10)
           expect(yield* fail).toMatchObject({ _tag: "IdempotencyStorageError", applied: "no" })
           expect(book.runs("refused")).toBe(0)
           yield* proxy.mend

@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { loop } from "./loop.js"
 import { sleepFor } from "./settings.js"
@@ -70,8 +71,15 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
         if (isClosed) {
           return Effect.daemonChildren(Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout }))
         }
-        return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(call)), (fiber) =>
-          Effect.async<A, E>((resume) => {
+        return Effect.flatMap(Effect.runtime<R>(), (runtime) => {
+          // Starts at once: what is answered at once is not waited for, and what is sent is sent in this turn.
+          const fiber = Runtime.runFork(runtime)(Effect.interruptible(call))
+          const answer = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> =>
+            // Whoever stopped it, its fate is that of a call without an answer.
+            Exit.isInterrupted(exit) ? Effect.suspend(() => Effect.fail(onTimeout())) : exit
+          const exit = fiber.unsafePoll()
+          if (exit !== null) return answer(exit)
+          return Effect.async<A, E>((resume) => {
             const giveUp = () => {
               fiber.removeObserver(observe)
               fiber.unsafeInterruptAsFork(fiber.id())
@@ -85,8 +93,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
             }
             const observe = (exit: Exit.Exit<A, E>) => {
               pending.delete(deadline)
-              // Whoever stopped it, its fate is that of a call without an answer.
-              resume(Exit.isInterrupted(exit) ? Effect.fail(onTimeout()) : exit)
+              resume(answer(exit))
             }
             add(deadline)
             fiber.addObserver(observe)
@@ -95,7 +102,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
               giveUp()
             })
           })
-        )
+        })
       })
   }
 })
