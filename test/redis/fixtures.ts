@@ -1,14 +1,13 @@
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import type * as Scope from "effect/Scope"
 import * as five from "ioredis"
 import * as six from "ioredis-6"
-import { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
-import type { ClaimRequest, Driver } from "../../src/internal/protocol.js"
+import type { Driver } from "../../src/internal/protocol.js"
 import type { RedisClient } from "../../src/internal/redis/client.js"
 import type { Constructors, NodeOptions } from "../../src/internal/redis/connection.js"
 import { makeRedisDriver } from "../../src/internal/redis/driver.js"
 import { makeRedisChanges } from "../../src/internal/redis/subscriber.js"
+import { claimBy, freshIds, ids, minute } from "../support/requests.js"
 
 /** Both majors of the client. */
 export const majors: ReadonlyArray<{ readonly major: string; readonly ioredis: Constructors }> = [
@@ -16,24 +15,7 @@ export const majors: ReadonlyArray<{ readonly major: string; readonly ioredis: C
   { major: "ioredis 6", ioredis: six }
 ]
 
-export const ids = (idempotencyKey: string, operation = "payment.charge", scope?: string): IdempotencyIdentifiers =>
-  Either.getOrThrow(IdempotencyIdentifiers.from({ operation, idempotencyKey, scope }))
-
-let count = 0
-/** Identifiers that no other test uses. */
-export const freshIds = (): IdempotencyIdentifiers => ids(`key-${process.pid}-${count++}`)
-
-export const minute = 60_000
-
-export const claimBy = (token: string, terms: Partial<ClaimRequest> = {}): ClaimRequest => ({
-  token,
-  fingerprint: undefined,
-  guarantee: "at-least-once",
-  lease: minute,
-  retention: 30 * minute,
-  unknownRetention: 60 * minute,
-  ...terms
-})
+export { claimBy, freshIds, ids, minute }
 
 const closing = <Client extends { disconnect(): void; on(event: "error", listener: () => void): unknown }>(
   open: () => Client

@@ -2,32 +2,14 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
-import type { ClaimRequest, CompleteRequest, InsertRequest } from "../../src/internal/protocol.js"
+import type { CompleteRequest, InsertRequest } from "../../src/internal/protocol.js"
 import { SqlIdempotencyRepository, type SqlIdempotencyRepositoryOptions } from "../../src/sql.js"
+import { claimBy, freshIds, ids, minute } from "../support/requests.js"
 
-export const ids = (idempotencyKey: string, operation = "payment.charge", scope?: string): IdempotencyIdentifiers =>
-  Either.getOrThrow(IdempotencyIdentifiers.from({ operation, idempotencyKey, scope }))
-
-let count = 0
-/** Identifiers that no other test uses. */
-export const freshIds = (): IdempotencyIdentifiers => ids(`key-${process.pid}-${count++}`)
-
-export const minute = 60_000
-
-export const claimBy = (token: string, terms: Partial<ClaimRequest> = {}): ClaimRequest => ({
-  token,
-  fingerprint: undefined,
-  guarantee: "at-least-once",
-  lease: minute,
-  retention: 30 * minute,
-  unknownRetention: 60 * minute,
-  ...terms
-})
+export { claimBy, freshIds, ids, minute }
 
 export const outcome = { _tag: "Success", encoded: "1" } as const
 
