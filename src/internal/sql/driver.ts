@@ -157,6 +157,18 @@ export const makeSqlDriver = ({
       storageError(identifiers.operation, "reset")
     )
 
+  /** What an owner does nearly always is one statement where the database tells what it did. */
+  const complete: Protocol.Driver["complete"] = (identifiers, request) =>
+    Effect.flatMap(
+      Effect.mapError(records.complete(identifiers, request), storageError(identifiers.operation, "complete")),
+      (done) => {
+        if (done === undefined) return completeOtherwise(identifiers, request)
+        changes.unsafeNotify(identifiers)
+        return Effect.succeed(done)
+      }
+    )
+  const completeOtherwise = verb("complete", transition.complete)
+
   /** All that were found in one read; `together` does what it can in one statement, and names what it has done. */
   const settleAll = <Request, Reply>(
     method: string,
@@ -272,7 +284,7 @@ export const makeSqlDriver = ({
     objection,
     claim,
     renew,
-    complete: verb("complete", transition.complete),
+    complete,
     release: verb("release", transition.release),
     hold: verb("hold", transition.hold),
     saveStep: verb("saveStep", transition.saveStep),

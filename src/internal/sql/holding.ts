@@ -6,7 +6,7 @@ import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { ClaimReply, Completed, Outcome, State } from "../protocol.js"
 import * as transition from "../transition.js"
 import { runOn, type Transaction } from "./connections.js"
-import { identityOf, makeRecords, type Run } from "./records.js"
+import { completionOf, identityOf, makeRecords, type Run } from "./records.js"
 import { integerOf, toRow } from "./row.js"
 import type { Statements } from "./statements.js"
 
@@ -123,9 +123,7 @@ export const makeHolding = (statements: Statements): Holding => {
     finish: (transaction, { identifiers, retention }, token, { attempt, fingerprint }, outcome) =>
       Effect.map(
         runOn(transaction.connection)(statements.finish, [
-          outcome._tag,
-          outcome._tag === "Unavailable" ? null : outcome.encoded,
-          Math.max(1, Math.ceil(retention)),
+          ...completionOf(outcome, retention),
           ...identityOf(identifiers),
           token
         ]),

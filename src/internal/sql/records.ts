@@ -3,7 +3,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
-import type { Corrupted, State } from "../protocol.js"
+import type { CompleteReply, CompleteRequest, Corrupted, Outcome, State } from "../protocol.js"
 import { live } from "../transition.js"
 import { isDuplicate } from "./errors.js"
 import { fromRow, integerOf, type Row, toRow } from "./row.js"
@@ -48,6 +48,13 @@ export const identityOf = ({ idempotencyKey, operation, scope }: IdempotencyIden
 /** As Postgres sends it with a notification. No part holds a colon. */
 export const nameOf = (identifiers: IdempotencyIdentifiers): string => identityOf(identifiers).join(":")
 
+/** Outcome, result and retention of a completed row. */
+export const completionOf = (outcome: Outcome, retention: number): ReadonlyArray<unknown> => [
+  outcome._tag,
+  outcome._tag === "Unavailable" ? null : outcome.encoded,
+  Math.max(1, Math.ceil(retention))
+]
+
 const nameOfRow = (row: Row): string => `${row["operation"]}:${row["scope"]}:${row["idempotency_key"]}`
 
 const never = 8.64e15
@@ -87,6 +94,11 @@ export interface Records {
     found: Found,
     state: State | undefined
   ) => Effect.Effect<boolean, SqlError>
+  /** Completes a live claim of the token; `undefined` if there is none, or the database would not tell. */
+  readonly complete: (
+    identifiers: IdempotencyIdentifiers,
+    request: CompleteRequest
+  ) => Effect.Effect<Extract<CompleteReply, { readonly _tag: "Done" }> | undefined, SqlError>
   /** Renews these leases, all of one length; the names of those that were, if the database tells. */
   readonly renew: (
     lease: number,
@@ -178,6 +190,25 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
         ({ changed }) => changed > 0
       )
     },
+    complete: (identifiers, { fingerprint, outcome, retention, token }) =>
+      statements.complete === undefined
+        ? Effect.succeed(undefined)
+        : Effect.map(
+            run(statements.complete, [
+              ...completionOf(outcome, retention),
+              fingerprint ?? null,
+              ...identityOf(identifiers),
+              token
+            ]),
+            ({ rows: [row] }) => {
+              const [attempt, createdAt, expiresAt] = ["attempt", "created_at", "expires_at"].map((column) =>
+                integerOf(row?.[column])
+              )
+              return attempt === undefined || createdAt === undefined || expiresAt === undefined
+                ? undefined
+                : { _tag: "Done", attempt, createdAt, expiresAt }
+            }
+          ),
     renew: (lease, leases) =>
       namesOf(leases, (chunk) =>
         Effect.map(

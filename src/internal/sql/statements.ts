@@ -104,6 +104,11 @@ export interface Statements {
    */
   readonly finish: string
   /**
+   * The same outside of one, where the row is a claim that is live → the record's instants and attempt; undefined where
+   * the database would not tell. The fingerprint stays unless there is another: it comes after the retention.
+   */
+  readonly complete: string | undefined
+  /**
    * Claims keys that have no row → for each member its number, whether it was claimed, and else the columns of the row
    * there is, if any. Parameters: identity, token, fingerprint, guarantee, lease, expiry, retention and retention of an
    * unknown outcome, for each.
@@ -203,14 +208,19 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
   const identities = isMysql ? "" : " RETURNING operation, scope, idempotency_key"
   const ignoring = isMysql ? "" : " ON CONFLICT (operation, scope, idempotency_key) DO NOTHING"
 
+  const completed = `version = version + 1, state = 'Completed', outcome = ?, result = ?, created_at = ${now}, expires_at = ${now} + ?, lease_until = NULL, guarantee = NULL, retention = NULL, unknown_retention = NULL, steps = NULL`
+
   return {
     claim:
       dialect === "postgres" ? bySize((count) => numbered(claimStatement(full, now, lockTimeout)(count))) : undefined,
     hold: dialect === "postgres" ? numbered(holdStatement(full)) : undefined,
     lockTimeout: lockTimeouts[dialect],
-    finish: finish(
-      `UPDATE ${full} SET version = version + 1, state = 'Completed', outcome = ?, result = ?, created_at = ${now}, expires_at = ${now} + ?, lease_until = NULL, guarantee = NULL, retention = NULL, unknown_retention = NULL, steps = NULL WHERE ${here} AND token = ?${instants}`
-    ),
+    finish: finish(`UPDATE ${full} SET ${completed} WHERE ${here} AND token = ?${instants}`),
+    complete: isMysql
+      ? undefined
+      : finish(
+          `${patiently}UPDATE ${full} SET ${completed}, fingerprint = COALESCE(?, fingerprint)${patient} WHERE ${here} AND token = ? AND ${intact} AND expires_at > ${now}${andPatient}${instants}, attempt`
+        ),
     now: `SELECT ${now} AS now`,
     read: finish(read),
     readLocked: finish(
