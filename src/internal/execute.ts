@@ -29,6 +29,7 @@ import { executionOf } from "./execution.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
 import type { Outcome } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
+import { differ } from "./transition.js"
 
 export type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
 export type AnyOutcome = IdempotencyOutcome<unknown>
@@ -226,8 +227,7 @@ const lost = (call: Call, ownership: Ownership, loss: Loss): AnyEffect<AnyOutcom
       : Effect.zipRight(ownership.abandon("release"), Effect.fail<IdempotencyStorageError>(loss.error))
   }
   const { record } = loss
-  const isOther =
-    record?.fingerprint !== undefined && request.fingerprint !== undefined && record.fingerprint !== request.fingerprint
+  const isOther = differ(record?.fingerprint, request.fingerprint)
   return Effect.zipRight(
     ownership.abandon("release"),
     Effect.suspend(() => {

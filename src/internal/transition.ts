@@ -20,7 +20,9 @@ type Stored = Protocol.State | undefined
 export const live = (state: Stored, now: number): Stored =>
   state !== undefined && now >= state.expiresAt ? undefined : state
 
-const differ = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && a !== b
+/** Fingerprints are compared only if both sides have one. */
+export const differ = (a: string | undefined, b: string | undefined): boolean =>
+  a !== undefined && b !== undefined && a !== b
 
 const isLapsed = (state: Protocol.Processing, now: number): boolean => now >= state.leaseUntil
 

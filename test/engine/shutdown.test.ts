@@ -177,7 +177,7 @@ describe("shutdown", () => {
   it.scoped("callers that follow an owner get its result within the grace period, and run nothing after it", () =>
     Effect.gen(function* () {
       const store = yield* makeStore()
-      const process = yield* startProcess(store, { shutdownGrace: "50 millis" })
+      const process = yield* startProcess(store, { shutdownGrace: "500 millis" })
       const body = yield* gated("paid")
       const stuck = counting(Effect.never)
       const call = process.run(withIdempotency(body.effect, operation, key))

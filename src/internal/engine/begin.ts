@@ -17,6 +17,7 @@ import type { ClaimReply } from "../protocol.js"
 import { storedKey } from "../storedKey.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
+import { differ } from "../transition.js"
 import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
 import { claimRequest, type Dependencies, makeOwnership } from "./ownership.js"
@@ -28,8 +29,6 @@ export interface BeginDependencies extends Dependencies {
   /** The requests that are asking the store: shutdown waits for them. */
   readonly leaders: Set<ExecutionRequest>
 }
-
-const differ = (a: string | undefined, b: string | undefined): boolean => a !== undefined && b !== undefined && a !== b
 
 /** Since when a caller may have waited for others, until when it will, and whether it has. */
 interface Patience {

@@ -10,6 +10,7 @@ import {
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { Completed } from "../protocol.js"
 import { resultUnavailable } from "../storedRecord.js"
+import { differ } from "../transition.js"
 import { answeredWithin, type Transaction } from "./connections.js"
 import type { Held, Holding } from "./holding.js"
 
@@ -36,9 +37,6 @@ export const trouble =
 export type Ended<A> =
   | { readonly _tag: "Executed"; readonly value: A; readonly attempt: number; readonly record: Completed | undefined }
   | Exclude<Held, { readonly _tag: "Held" }>
-
-export const differ = (a: string | undefined, b: string | undefined): boolean =>
-  a !== undefined && b !== undefined && a !== b
 
 export const inFlight = ({ identifiers }: Request, remaining: number) =>
   Effect.fail(

@@ -14,10 +14,11 @@ import * as Option from "effect/Option"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { Completed, Driver } from "../protocol.js"
 import { storedKey } from "../storedKey.js"
+import { differ } from "../transition.js"
 import { answeredWithin, BeginFailure, joinedTransaction, openTransaction, type Transaction } from "./connections.js"
 import { isLockTimeout, storageError } from "./errors.js"
 import { makeHolding } from "./holding.js"
-import { differ, inFlight, inTransaction, met, mismatch, recorded, Trouble } from "./inTransaction.js"
+import { inFlight, inTransaction, met, mismatch, recorded, Trouble } from "./inTransaction.js"
 import { makeLead, type TurnsDependencies } from "./turns.js"
 
 type Service = Context.Tag.Service<IdempotencyTransactions>
