@@ -27,6 +27,8 @@ export interface Subject {
   readonly replay: Drive
   /** Gives the very object that the body made, not a decoded copy. */
   readonly keepsReferences?: boolean
+  /** More calls at once than this make it fail: then it is left out. */
+  readonly mostCallers?: number
 }
 
 let turns = 0
@@ -149,10 +151,11 @@ export const atEach = (
   also: ReadonlyArray<"cpu" | "bytes"> = []
 ): Effect.Effect<ReadonlyArray<Row>> =>
   Effect.map(
-    Effect.forEach(concurrencies, (concurrency) =>
-      Effect.map(compared({ ...comparison, concurrency, effort }), (measured) =>
+    Effect.forEach(concurrencies, (concurrency) => {
+      const others = comparison.others.filter(({ mostCallers = concurrency }) => concurrency <= mostCallers)
+      return Effect.map(compared({ ...comparison, others, concurrency, effort }), (measured) =>
         rowsOf(scenario, concurrency, measured, also)
       )
-    ),
+    }),
     (rows) => rows.flat()
   )

@@ -128,7 +128,8 @@ export class IdempotencyInFlightError extends Schema.TaggedError<IdempotencyInFl
 }
 
 /**
- * The key stands for another request: the fingerprints differ. Nothing ran for this caller.
+ * The key stands for another request: the fingerprints differ. Nothing ran for this caller, but under `optimistic`,
+ * where the difference may be seen only when its result is to be recorded.
  *
  * @since 0.1.0
  * @category errors

@@ -6,11 +6,13 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
 import { constant } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricKey from "effect/MetricKey"
+import type * as MetricKeyType from "effect/MetricKeyType"
 import * as MetricLabel from "effect/MetricLabel"
 
 /**
@@ -28,7 +30,7 @@ export class IdempotencyMetrics extends Context.Tag("effect-idempotency/Idempote
     readonly recordMiss: (operation: string) => Effect.Effect<void>
     /** A record or another owner was in the way of a save or a completion. */
     readonly recordCollision: (operation: string) => Effect.Effect<void>
-    /** The store failed; `errorType` is the reason of `IdempotencyStorageError`. */
+    /** The store failed; `errorType` is the reason of `IdempotencyStorageError`, or `Unconfirmed` (see `durability`). */
     readonly recordError: (operation: string, errorType: string) => Effect.Effect<void>
     /** One call of the store, whether it succeeded or not. */
     readonly recordLatency: (operation: string, method: string, duration: Duration.Duration) => Effect.Effect<void>
@@ -87,38 +89,47 @@ export class IdempotencyMetrics extends Context.Tag("effect-idempotency/Idempote
  * A metric with its tags, made once for each combination of them. The tags are of its key: `Metric.tagged` would look
  * for the metric at each update.
  */
-const taggedOnce = <M>(make: (tags: ReadonlyArray<MetricLabel.MetricLabel>) => M) => {
-  const made = new Map<string, M>()
-  return (operation: string, tag?: string, value = ""): M => {
+const taggedOnce = <Type extends MetricKeyType.MetricKeyType.Untyped>(key: MetricKey.MetricKey<Type>) => {
+  const tagged = (tags: ReadonlyArray<MetricLabel.MetricLabel>) =>
+    Metric.fromMetricKey(MetricKey.taggedWithLabels(key, tags))
+  const made = new Map<string, ReturnType<typeof tagged>>()
+  return (operation: string, tag?: string, value = ""): ReturnType<typeof tagged> => {
     const combination = `${operation}:${value}`
     const known = made.get(combination)
     if (known !== undefined) return known
     const byOperation = MetricLabel.make("operation", operation)
-    const metric = make(tag === undefined ? [byOperation] : [byOperation, MetricLabel.make(tag, value)])
+    const metric = tagged(tag === undefined ? [byOperation] : [byOperation, MetricLabel.make(tag, value)])
     made.set(combination, metric)
     return metric
   }
 }
 
-const counter = (name: string, description: string) => {
-  const key = MetricKey.counter(`idempotency_${name}`, { description, incremental: true })
-  return taggedOnce((tags) => Metric.fromMetricKey(MetricKey.taggedWithLabels(key, tags)))
-}
+const counter = (name: string, description: string) =>
+  taggedOnce(MetricKey.counter(`idempotency_${name}`, { description, incremental: true }))
 
 const milliseconds = (name: string, description: string) => {
   const boundaries = MetricBoundaries.exponential({ start: 0.25, factor: 2, count: 18 })
-  const key = MetricKey.histogram(`idempotency_${name}`, boundaries, description)
-  return taggedOnce((tags) => Metric.fromMetricKey(MetricKey.taggedWithLabels(key, tags)))
+  return taggedOnce(MetricKey.histogram(`idempotency_${name}`, boundaries, description))
 }
 
-const gauge = (name: string, description: string) => {
-  const key = MetricKey.gauge(`idempotency_${name}`, { description })
-  return taggedOnce((tags) => Metric.fromMetricKey(MetricKey.taggedWithLabels(key, tags)))
-}
+const gauge = (name: string, description: string) => taggedOnce(MetricKey.gauge(`idempotency_${name}`, { description }))
+
+/** As `Metric.update` and `Metric.modify`, in less than half of their time. */
+const changed = (change: (labels: ReadonlyArray<MetricLabel.MetricLabel>) => void): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => {
+    change(fiber.getFiberRef(FiberRef.currentMetricLabels))
+    return Effect.void
+  })
+
+const update = <Type, Out>(metric: Metric.Metric<Type, number, Out>, input: number): Effect.Effect<void> =>
+  changed((labels) => metric.unsafeUpdate(input, labels))
+
+const modify = (metric: Metric.Metric.Gauge<number>, change: number): Effect.Effect<void> =>
+  changed((labels) => metric.unsafeModify(change, labels))
 
 const count = (name: string, description: string) => {
   const tagged = counter(name, description)
-  return (operation: string): Effect.Effect<void> => Metric.increment(tagged(operation))
+  return (operation: string): Effect.Effect<void> => update(tagged(operation), 1)
 }
 
 const makeMetrics = (): Context.Tag.Service<IdempotencyMetrics> => {
@@ -129,21 +140,21 @@ const makeMetrics = (): Context.Tag.Service<IdempotencyMetrics> => {
   const waits = milliseconds("wait_ms", "time that callers waited for another owner")
   const inFlight = gauge("in_flight", "protected effects running now")
   return {
-    recordHit: (operation) => Metric.increment(hits(operation)),
-    recordMiss: (operation) => Metric.increment(misses(operation)),
+    recordHit: (operation) => update(hits(operation), 1),
+    recordMiss: (operation) => update(misses(operation), 1),
     recordCollision: count("collisions", "saves and completions that met another owner's record"),
-    recordError: (operation, errorType) => Metric.increment(errors(operation, "error_type", errorType)),
+    recordError: (operation, errorType) => update(errors(operation, "error_type", errorType), 1),
     recordLatency: (operation, method, duration) =>
-      Metric.update(latency(operation, "method", method), Duration.toMillis(duration)),
-    recordBulkHit: (operation, count) => Metric.incrementBy(hits(operation), count),
-    recordBulkMiss: (operation, count) => Metric.incrementBy(misses(operation), count),
+      update(latency(operation, "method", method), Duration.toMillis(duration)),
+    recordBulkHit: (operation, count) => update(hits(operation), count),
+    recordBulkMiss: (operation, count) => update(misses(operation), count),
     recordExecution: count("executions", "protected effects run"),
     recordReplay: count("replays", "recorded results given instead of a run"),
-    recordWait: (operation, duration) => Metric.update(waits(operation), Duration.toMillis(duration)),
+    recordWait: (operation, duration) => update(waits(operation), Duration.toMillis(duration)),
     recordTakeover: count("takeovers", "claims of a key that had an owner before"),
     recordDegraded: count("degraded", "results given without the store's protection"),
     recordLeaseLost: count("leases_lost", "owners that lost their key"),
     recordMismatch: count("mismatches", "callers with another fingerprint"),
-    recordInFlight: (operation, change) => Metric.incrementBy(inFlight(operation), change)
+    recordInFlight: (operation, change) => modify(inFlight(operation), change)
   }
 }

@@ -8,7 +8,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as HashMap from "effect/HashMap"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type {
   IdempotencyInFlightError,
   IdempotencyKeyCollisionError,
@@ -19,10 +19,13 @@ import type {
 } from "./IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "./IdempotencyIdentifiers.js"
 import type { IdempotencyRecord } from "./IdempotencyRecord.js"
+import { IdempotencyTransactions } from "./IdempotencyTransactions.js"
+import { encryptedDriver, encryptedTransactions } from "./internal/encryptedDriver.js"
 import { makeLocalCache } from "./internal/localCache.js"
 import type * as Protocol from "./internal/protocol.js"
 import { makeRepository } from "./internal/repository.js"
 import type { Json } from "./Jsonable.js"
+import { ResultCipher } from "./ResultCipher.js"
 
 /**
  * Records, operators' tools, and the claims that the engine lives on. Layers come from the stores.
@@ -148,6 +151,71 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
         IdempotencyRepository.make(cached(driver), options)
       )
     )
+
+  /**
+   * Results are encrypted by the `ResultCipher` before they reach the repository from beneath, and decrypted on their
+   * way back: successes, recorded failures, steps, HTTP responses, and what operators save and resolve. Identities,
+   * fingerprints (hashes), names of steps, instants and the length of a result stay as they are.
+   *
+   * A result is bound to its identity, to its kind (success, failure, or step and its name) and to the attempt that
+   * ended with it, which is known by the token of its claim. What was changed, moved to another record, taken from
+   * an earlier attempt, or encrypted under a key that is not given is never replayed and never run again:
+   * `IdempotencyResultUnavailableError`. A step is bound to its identity and name alone, as later attempts are given it
+   * too. Whoever may write to the store can still delete a record, or put a whole old record back.
+   *
+   * `withIdempotentTransaction`: the `IdempotencyTransactions` of the SQL layer write rows themselves. Given to this layer
+   * with `Layer.provideMerge`, both services are replaced by those that encrypt. Those of a SQL layer that is provided to
+   * the program on its own write plain text, which this repository then refuses.
+   *
+   * It belongs above a tiered repository, as what a repository copies is what it sees; a local cache belongs above it,
+   * unless it is to hold ciphertext too. Stored texts are a third longer, and about 60 characters: `maxResultBytes` is
+   * still about the plain text, and the bound on the length of all steps about the stored one.
+   *
+   * What was stored before is refused, unless `plaintext` is `"accept"`: meant for a migration, as it also accepts
+   * what somebody else has written.
+   *
+   * @example
+   * ```ts
+   * import * as Layer from "effect/Layer"
+   * import * as Redacted from "effect/Redacted"
+   * import { IdempotencyRepository, ResultCipher } from "effect-idempotency"
+   * import { SqlIdempotencyRepository } from "effect-idempotency/sql"
+   *
+   * declare const key: Redacted.Redacted<Uint8Array>
+   *
+   * // `IdempotencyRepository` and `IdempotencyTransactions`, encrypting both.
+   * const services = IdempotencyRepository.layerEncrypted().pipe(
+   *   Layer.provideMerge(SqlIdempotencyRepository.layer),
+   *   Layer.provide(ResultCipher.layer({ keys: [{ id: "2026-01", key }] }))
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
+  static readonly layerEncrypted = ({
+    plaintext = "refuse",
+    ...options
+  }: IdempotencyRepository.EncryptedOptions = {}): Layer.Layer<
+    IdempotencyRepository,
+    never,
+    IdempotencyRepository | ResultCipher
+  > =>
+    Layer.effectContext(
+      Effect.gen(function* () {
+        const { driver } = yield* IdempotencyRepository
+        const cipher = yield* ResultCipher
+        const transactions = yield* Effect.serviceOption(IdempotencyTransactions)
+        const repository = yield* IdempotencyRepository.make(encryptedDriver(driver, cipher, plaintext), options)
+        const context = Context.make(IdempotencyRepository, repository)
+        // Not in the type, as only a SQL layer has them; merged after those of a layer that is merged with this one.
+        return Option.match(transactions, {
+          onNone: () => context,
+          onSome: (plain) =>
+            Context.add(context, IdempotencyTransactions, encryptedTransactions(plain, cipher, plaintext))
+        })
+      })
+    )
 }
 
 /**
@@ -168,6 +236,12 @@ export declare namespace IdempotencyRepository {
     readonly maxBytes?: number | undefined
     /** How long a record is used at most, never beyond its own end; 10 seconds by default. */
     readonly timeToLive?: Duration.DurationInput | undefined
+  }
+
+  /** What `layerEncrypted` makes of what was stored before. */
+  interface EncryptedOptions extends Options {
+    /** Whether a result that is not encrypted is refused (the default), or replayed: for a migration. */
+    readonly plaintext?: "refuse" | "accept" | undefined
   }
 
   /** What a store's author implements. */

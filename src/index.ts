@@ -25,6 +25,7 @@ export type {
 } from "./Jsonable.js"
 export { layerMemory } from "./layerMemory.js"
 export { MemoryIdempotencyRepository, type MemoryIdempotencyRepositoryOptions } from "./MemoryIdempotencyRepository.js"
+export { ResultCipher } from "./ResultCipher.js"
 export {
   TieredIdempotencyRepository,
   type TieredIdempotencyRepositoryOptions

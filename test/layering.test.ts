@@ -71,13 +71,14 @@ const rows: ReadonlyArray<readonly [RegExp, Row]> = [
   [/^(IdempotencyKey|IdempotencyIdentifiers|IdempotencyRecord|IdempotencyError|Jsonable)\.ts$/, "1"],
   [/^internal\/(hash|identifiers|pythonJson)\.ts$/, "1"],
   [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository|IdempotencyTransactions)\.ts$/, "2"],
+  [/^(ResultCipher|internal\/(cipher|encryptedDriver))\.ts$/, "2"],
   [
-    /^internal\/(policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/,
+    /^internal\/(call|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/,
     "2"
   ],
-  [/^internal\/(localCache|options|settledCopies)\.ts$/, "2"],
+  [/^internal\/(localCache|options|settledCopies|sleep)\.ts$/, "2"],
   [/^(Idempotency|IdempotencyOutcome|IdempotentExecution|withIdempotency|withIdempotentStep)\.ts$/, "3"],
-  [/^internal\/(engine\/\w+|codecs|current\w+|execute|executeTransaction|execution|plan|step)\.ts$/, "3"],
+  [/^internal\/(engine\/\w+|codecs|current\w+|ownFiber|execute|executeTransaction|execution|plan|step)\.ts$/, "3"],
   [/^(MemoryIdempotencyRepository|internal\/memoryDriver)\.ts$/, "4 memory"],
   [/^sql\/withIdempotentTransaction\.ts$/, "5 transaction"],
   [/^(internal\/)?redis\/\w+\.ts$/, "4 redis"],

@@ -17,20 +17,23 @@ export interface Codecs {
   readonly of: (schema: AnySchema | undefined) => Codec
 }
 
-/** Whether JSON would put `null` where the value has something else. */
-const losesToNull = (value: unknown): boolean => {
-  if (typeof value === "number") return !Number.isFinite(value)
-  if (typeof value !== "object" || value === null) return false
-  return Array.isArray(value)
-    ? value.some((member) => member === undefined || typeof member === "function" || losesToNull(member))
-    : Object.values(value).some(losesToNull)
+const hasToJson = (value: object): value is { readonly toJSON: () => unknown } =>
+  "toJSON" in value && typeof value.toJSON === "function"
+
+/** Whether JSON put `null` where the value has something else, as it does for what it does not know. */
+const isLostToNull = (value: unknown, json: unknown): boolean => {
+  if (json === null) return value !== null
+  if (typeof json !== "object" || typeof value !== "object" || value === null) return false
+  const shown = hasToJson(value) ? value.toJSON() : value
+  if (typeof shown !== "object" || shown === null) return false
+  return Object.entries(json).some(([name, member]) => isLostToNull(Reflect.get(shown, name), member))
 }
 
 const stringify = (value: unknown): Either.Either<string, Error> => {
   if (value === undefined) return Either.right("")
   try {
     const text: string | undefined = JSON.stringify(value)
-    return text === undefined || (text.includes("null") && losesToNull(value))
+    return text === undefined || (text.includes("null") && isLostToNull(value, JSON.parse(text)))
       ? Either.left(new TypeError("JSON would change this result"))
       : Either.right(text)
   } catch (cause) {

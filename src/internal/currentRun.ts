@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { IdempotentExecution } from "../IdempotentExecution.js"
+import { pipe } from "effect/Function"
+import { IdempotentExecution } from "../IdempotentExecution.js"
 import type { Engine } from "./engine/engine.js"
 import type { Flight } from "./engine/flights.js"
 import type { Ownership } from "./engine/request.js"
@@ -20,9 +21,29 @@ export interface CurrentRun {
 export const CurrentRun = Context.GenericTag<CurrentRun>("effect-idempotency/internal/CurrentRun")
 
 /** The surrounding execution, if any. */
-export const currentRun: Effect.Effect<CurrentRun | undefined> = Effect.contextWith(
-  (context: Context.Context<never>) => {
-    const option = Context.getOption(context, CurrentRun)
-    return option._tag === "Some" ? option.value : undefined
-  }
-)
+export const runIn = (context: Context.Context<never>): CurrentRun | undefined => {
+  const option = Context.getOption(context, CurrentRun)
+  return option._tag === "Some" ? option.value : undefined
+}
+
+/** The execution that surrounds the running effect, if any. */
+export const currentRun: Effect.Effect<CurrentRun | undefined> = Effect.contextWith(runIn)
+
+/** A run that starts: it has not asked for a step yet. */
+export type Run = Omit<CurrentRun, "stepNames">
+
+/** The context with the run in it. That of a program may be large: it is copied once. */
+export const executionContext = <R>(
+  context: Context.Context<R>,
+  run: Run
+): Context.Context<R | IdempotentExecution | CurrentRun> =>
+  Context.merge(
+    context,
+    pipe(
+      Context.make(IdempotentExecution, run.execution),
+      Context.add(CurrentRun, { ...run, stepNames: new Set<string>() })
+    )
+  )
+
+export const inExecution = (self: Effect.Effect<unknown, unknown, unknown>, run: Run) =>
+  Effect.mapInputContext(self, (context: Context.Context<unknown>) => executionContext(context, run))

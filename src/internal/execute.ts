@@ -6,10 +6,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import { Idempotency } from "../Idempotency.js"
 import {
   IdempotencyInFlightError,
@@ -19,13 +17,14 @@ import {
 } from "../IdempotencyError.js"
 import { IdempotencyKey } from "../IdempotencyKey.js"
 import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
-import { IdempotentExecution } from "../IdempotentExecution.js"
-import { CurrentRun, currentRun } from "./currentRun.js"
+import type { AnySchema } from "./codecs.js"
+import { inExecution, runIn } from "./currentRun.js"
 import type { Engine } from "./engine/engine.js"
 import type { Flight, Recorded } from "./engine/flights.js"
 import type { Loss } from "./engine/leases.js"
 import type { BeginError, Begun, ExecutionRequest, Ownership, Restore, Settlement } from "./engine/request.js"
 import { executionOf } from "./execution.js"
+import { inOwnFiber } from "./ownFiber.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
 import type { Outcome } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
@@ -43,29 +42,28 @@ export interface Call {
   readonly restore: Restore
 }
 
-export const inExecution = (self: AnyEffect, run: Omit<CurrentRun, "stepNames">): AnyEffect =>
-  Effect.mapInputContext(self, (context: Context.Context<unknown>) =>
-    pipe(
-      context,
-      Context.add(IdempotentExecution, run.execution),
-      Context.add(CurrentRun, { ...run, stepNames: new Set<string>() })
-    )
-  )
-
 /* What is recorded. */
 
+const isInstance = (value: unknown): boolean => {
+  try {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return false
+    const prototype = Object.getPrototypeOf(value)
+    return prototype !== Object.prototype && prototype !== null
+  } catch {
+    // A proxy may refuse to be looked at.
+    return false
+  }
+}
+
 /** What types cannot see: an instance without methods loses its class. */
-const warnOfInstance = ({ engine, request, options }: Call, value: unknown): Effect.Effect<void> => {
-  if (options.success !== undefined || typeof value !== "object" || value === null || Array.isArray(value))
-    return Effect.void
-  const prototype = Object.getPrototypeOf(value)
-  if (prototype === Object.prototype || prototype === null) return Effect.void
+const warnOfInstance = ({ engine, request, options }: Call, value: unknown): Effect.Effect<void> | undefined => {
+  if (options.success !== undefined || !isInstance(value)) return
   const { operation } = request.identifiers
   return engine.isFirst(`instance of ${operation}`)
     ? Effect.logWarning(
         `idempotency: results of "${operation}" are class instances and are replayed as plain objects: give a success schema`
       )
-    : Effect.void
+    : undefined
 }
 
 const isTooLarge = (encoded: string, maxBytes: number): boolean =>
@@ -90,15 +88,14 @@ const encoded = (call: Call, tag: "Success" | "Failure", text: string): Effect.E
     : Effect.succeed({ _tag: tag, encoded: text })
 }
 
-export const successOf = (call: Call, value: unknown): Effect.Effect<Outcome, never, unknown> =>
-  pipe(
-    call.engine.codecs.of(call.options.success).encode(value),
-    Effect.matchCauseEffect({
-      onFailure: (cause) => notRecorded(call, Cause.squash(cause)),
-      onSuccess: (text) => encoded(call, "Success", text)
-    }),
-    Effect.zipLeft(warnOfInstance(call, value))
-  )
+export const successOf = (call: Call, value: unknown): Effect.Effect<Outcome, never, unknown> => {
+  const outcome = Effect.matchCauseEffect(call.engine.codecs.of(call.options.success).encode(value), {
+    onFailure: (cause) => notRecorded(call, Cause.squash(cause)),
+    onSuccess: (text) => encoded(call, "Success", text)
+  })
+  const warning = warnOfInstance(call, value)
+  return warning === undefined ? outcome : Effect.zipLeft(outcome, warning)
+}
 
 /** The failure to record, if the `error` schema encodes it. */
 const failureOf = (call: Call, error: unknown): Effect.Effect<Outcome | undefined, never, unknown> =>
@@ -111,33 +108,36 @@ const failureOf = (call: Call, error: unknown): Effect.Effect<Outcome | undefine
 
 /* What is replayed. */
 
-const decoded = <A>(
-  { engine, options, request, restore }: Call,
-  outcome: Outcome,
-  onSuccess: (value: unknown) => A
-): AnyEffect<A> => {
+/** What is decoded at once needs nothing of its caller; a schema's own effects are the caller's to interrupt. */
+const decode = (
+  { engine, restore }: Call,
+  schema: AnySchema | undefined,
+  encoded: string
+): Effect.Effect<unknown, unknown, unknown> => {
+  const decoding = engine.codecs.of(schema).decode(encoded)
+  return Either.isEither(decoding) ? decoding : restore(decoding)
+}
+
+const decoded = <A>(call: Call, outcome: Outcome, onSuccess: (value: unknown) => A): AnyEffect<A> => {
+  const { options, request } = call
   const unavailableBecause = (cause?: unknown) => resultUnavailable(request.identifiers, cause)
   switch (outcome._tag) {
     case "Unavailable":
       return Effect.fail(unavailableBecause())
     case "Success":
-      return restore(
-        Effect.mapBoth(engine.codecs.of(options.success).decode(outcome.encoded), {
-          onFailure: unavailableBecause,
-          onSuccess
-        })
-      )
+      return Effect.mapBoth(decode(call, options.success, outcome.encoded), {
+        onFailure: unavailableBecause,
+        onSuccess
+      })
     case "Failure":
       return options.error === undefined
         ? Effect.fail(
             unavailableBecause(new Error("a failure was recorded, and there is no error schema to decode it"))
           )
-        : restore(
-            Effect.matchEffect(engine.codecs.of(options.error).decode(outcome.encoded), {
-              onFailure: (cause) => Effect.fail(unavailableBecause(cause)),
-              onSuccess: Effect.fail
-            })
-          )
+        : Effect.matchEffect(decode(call, options.error, outcome.encoded), {
+            onFailure: (cause) => Effect.fail(unavailableBecause(cause)),
+            onSuccess: Effect.fail
+          })
   }
 }
 
@@ -249,31 +249,6 @@ const lost = (call: Call, ownership: Ownership, loss: Loss): AnyEffect<AnyOutcom
   )
 }
 
-/**
- * The effect in a fiber of its own, so that the engine can stop it without stopping its caller. To the effect it is the
- * caller's: what it changes there and what it forks stays. It starts at once, and one that has ended by then is not
- * waited for: a first execution over memory takes 0.83 of the time.
- */
-const inOwnFiber = (body: AnyEffect, ownership: Ownership, restore: Restore): AnyEffect<Exit.Exit<unknown, unknown>> =>
-  Effect.flatMap(
-    Effect.transplant((graft) =>
-      Effect.map(Effect.runtime<unknown>(), (runtime) => Runtime.runFork(runtime)(restore(graft(body))))
-    ),
-    (fiber) => {
-      const exit = fiber.unsafePoll()
-      const ended =
-        exit !== null
-          ? Effect.succeed(exit)
-          : pipe(
-              ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber))),
-              Effect.zipRight(restore(Fiber.await(fiber))),
-              Effect.onInterrupt(() => Fiber.interruptFork(fiber)),
-              Effect.catchAllCause(() => Fiber.await(fiber))
-            )
-      return Effect.zipLeft(ended, Fiber.inheritAll(fiber))
-    }
-  )
-
 /** The effect with what an integration surrounds it with. */
 export const surrounded = ({ around }: AnyOptions, self: AnyEffect, attempt: number): AnyEffect =>
   around === undefined ? self : around(self, attempt)
@@ -284,32 +259,36 @@ const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
   let hasStarted = false
   const started = Effect.suspend(() => {
     hasStarted = true
-    return inExecution(self, {
+    return self
+  })
+  const body = inOwnFiber(
+    surrounded(options, started, ownership.attempt),
+    {
       engine,
       ownership,
       flight: ownership.flight ?? request.parent,
       execution: executionOf(operation, idempotencyKey, scope, ownership.attempt)
-    })
-  })
-  const body = surrounded(options, started, ownership.attempt)
+    },
+    ownership,
+    restore
+  )
+  const ended = (exit: Exit.Exit<unknown, unknown>): AnyEffect<AnyOutcome> => {
+    if (Exit.isSuccess(exit)) return succeeded(call, ownership, exit.value)
+    const loss = ownership.loss()
+    if (loss !== undefined && Cause.isInterrupted(exit.cause)) return lost(call, ownership, loss)
+    const failure = Cause.failureOption(exit.cause)
+    return hasStarted && Option.isSome(failure)
+      ? failed(call, ownership, exit.cause, failure.value)
+      : stopped(call, ownership, exit.cause, hasStarted)
+  }
   const { metrics } = engine
   return pipe(
     // A caller that was interrupted while it claimed does not start.
-    restore(Effect.void),
-    Effect.zipRight(metrics.recordExecution(operation)),
+    restore(metrics.recordExecution(operation)),
     Effect.zipRight(metrics.recordInFlight(operation, 1)),
-    Effect.zipRight(inOwnFiber(body, ownership, restore)),
+    Effect.zipRight(body),
     Effect.zipLeft(metrics.recordInFlight(operation, -1)),
-    Effect.catchAllCause((cause) => Effect.succeed(Exit.failCause(cause))),
-    Effect.flatMap((exit) => {
-      if (Exit.isSuccess(exit)) return succeeded(call, ownership, exit.value)
-      const loss = ownership.loss()
-      if (loss !== undefined && Cause.isInterrupted(exit.cause)) return lost(call, ownership, loss)
-      const failure = Cause.failureOption(exit.cause)
-      return hasStarted && Option.isSome(failure)
-        ? failed(call, ownership, exit.cause, failure.value)
-        : stopped(call, ownership, exit.cause, hasStarted)
-    })
+    Effect.matchCauseEffect({ onFailure: (cause) => ended(Exit.failCause(cause)), onSuccess: ended })
   )
 }
 
@@ -361,7 +340,9 @@ export const execute = (
   key: KeyInput,
   options: AnyOptions = {}
 ): AnyEffect<AnyOutcome> =>
-  Effect.flatMap(Effect.zip(Idempotency, currentRun), ([engine, parent]) => {
+  Effect.withFiberRuntime(({ currentContext: context }) => {
+    const engine = Context.unsafeGet(context, Idempotency)
+    const parent = runIn(context)
     const planned = plan(engine, operation, key, options, parent?.flight)
     if (Either.isLeft(planned)) return Effect.fail(planned.left)
     const request = planned.right
@@ -369,7 +350,7 @@ export const execute = (
     const executed = Effect.uninterruptibleMask((restore) => attempt({ engine, request, options, self, restore }))
     return engine.objection === undefined
       ? executed
-      : Effect.flatMap(engine.objection, (issue) =>
+      : Effect.flatMap(engine.objection({ ...engine.settings, ...request }), (issue) =>
           issue === undefined
             ? executed
             : Effect.fail(new IdempotencyValidationError({ operation: request.identifiers.operation, issues: [issue] }))

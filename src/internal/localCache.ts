@@ -54,6 +54,7 @@ const makeLocalCopies = (capacity: number, maxBytes: number): Copies => {
   return {
     get: (identifiers) =>
       Effect.map(Clock.currentTimeMillis, (now) => identifiers.map((ids) => get(storedKey(ids), now))),
+    unsafeGet: (identifiers, now) => get(storedKey(identifiers), now),
     put: (copies) => Effect.sync(() => copies.forEach(put)),
     remove: (identifiers) =>
       Effect.sync(() => {

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Iterable from "effect/Iterable"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+import { answered } from "./call.js"
 import type { Driver, For, InsertReply, InsertRequest, State } from "./protocol.js"
 import { storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
@@ -100,7 +101,7 @@ export const makeMemoryDriver = (
   }
 
   const atNow = <A>(evaluate: (now: number) => A): Effect.Effect<A, IdempotencyStorageError> =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    answered((now) => {
       try {
         return Effect.succeed(evaluate(now))
       } catch (error) {

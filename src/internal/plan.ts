@@ -1,4 +1,5 @@
 /** From what a caller wrote to what the engine is asked: everything is checked before anything runs. */
+import { types } from "node:util"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -67,7 +68,7 @@ const millisBetween = (
 
 const fingerprintOf = (issues: Array<string>, input: unknown): string | undefined => {
   if (input === undefined) return undefined
-  if (input instanceof Uint8Array) return sha256(input)
+  if (types.isUint8Array(input)) return sha256(input)
   return Either.match(canonicalJson(input), {
     onLeft: (why) => {
       issues.push(`the fingerprint has no canonical JSON form: ${why}`)

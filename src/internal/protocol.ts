@@ -26,6 +26,12 @@ export interface Step {
 export const maxSteps = 100
 export const maxStepsLength = 262_144
 
+/** The last instant that a date can hold. */
+export const latestInstant = 8.64e15
+
+/** Whether a date can be made of it: what is stored may be anything. */
+export const isInstant = (millis: number): boolean => Math.abs(millis) <= latestInstant
+
 interface Owned {
   readonly token: string
   readonly attempt: number
@@ -174,6 +180,12 @@ type Verb<Request, Reply> = (
   request: Request
 ) => Effect.Effect<Reply, IdempotencyStorageError>
 
+/** What a caller does about failures of the store, and how many milliseconds its engine waits for the store at most. */
+export interface Terms {
+  readonly onStorageFailure: "proceed" | "fail"
+  readonly storageTimeout: number
+}
+
 /**
  * What a store implements: atomic verbs, one round trip each, safe to send twice, on the store's own clock.
  * Bulk verbs take one round trip per node, answer in the order of their input, and keep each member's fate its own.
@@ -214,6 +226,6 @@ export interface Driver {
    * since it last ended. Only a hint: it may end without a change, or never.
    */
   readonly changes: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Effect.Effect<void>, never, Scope.Scope>
-  /** Why whoever asks cannot claim from where it is, if so. Asked before a claim; nothing is sent. */
-  readonly objection?: Effect.Effect<string | undefined> | undefined
+  /** Why whoever asks cannot claim from where it is, or on these terms, if so. Asked before a claim; nothing is sent. */
+  readonly objection?: ((terms: Terms) => Effect.Effect<string | undefined>) | undefined
 }

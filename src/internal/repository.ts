@@ -20,6 +20,7 @@ import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { IdempotencyMetrics } from "../IdempotencyMetrics.js"
 import type { IdempotencyRecord } from "../IdempotencyRecord.js"
 import type { IdempotencyRepository } from "../IdempotencyRepository.js"
+import { followed } from "./call.js"
 import { canonicalJson } from "./hash.js"
 import { metricsFromBeneath } from "./policyAndMetrics.js"
 import type { Driver, Outcome } from "./protocol.js"
@@ -42,20 +43,19 @@ const measured =
   (metrics: Metrics) =>
   (about: About, method: string) =>
   <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
-    Effect.clockWith((clock) => {
+    followed(call, (clock) => {
       const start = clock.unsafeCurrentTimeMillis()
-      const latency = Effect.suspend(() =>
-        forEachOperation(about, (operation) =>
-          metrics.recordLatency(operation, method, Duration.millis(clock.unsafeCurrentTimeMillis() - start))
-        )
-      )
-      return Effect.matchEffect(call, {
+      const latency = () => {
+        const duration = Duration.millis(clock.unsafeCurrentTimeMillis() - start)
+        return forEachOperation(about, (operation) => metrics.recordLatency(operation, method, duration))
+      }
+      return Effect.matchEffect({
         onFailure: (error) =>
-          latency.pipe(
+          latency().pipe(
             Effect.zipRight(forEachOperation(about, (operation) => metrics.recordError(operation, error.reason))),
             Effect.zipRight(Effect.fail(error))
           ),
-        onSuccess: (value) => Effect.as(latency, value)
+        onSuccess: (value) => Effect.as(latency(), value)
       })
     })
 

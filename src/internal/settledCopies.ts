@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+import { Call, followed } from "./call.js"
 import type { Completed, CompleteReply, CompleteRequest, Corrupted, Driver, State } from "./protocol.js"
 import { storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
@@ -23,6 +24,8 @@ export interface Copies {
   readonly get: (
     identifiers: ReadonlyArray<IdempotencyIdentifiers>
   ) => Effect.Effect<ReadonlyArray<Completed | undefined>>
+  /** The same at once, where copies are at hand. */
+  readonly unsafeGet?: (identifiers: IdempotencyIdentifiers, now: number) => Completed | undefined
   readonly put: (copies: ReadonlyArray<Copy>) => Effect.Effect<void>
   readonly remove: (identifiers: ReadonlyArray<IdempotencyIdentifiers>) => Effect.Effect<void>
 }
@@ -49,21 +52,26 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
     }
   }
 
-  /** What there is now. A copy that is over by the local clock is none: the store is asked, which knows. */
+  /** A copy that is over by the local clock is none: the store is asked, which knows. */
+  const current = (copy: Completed | undefined, now: number): Completed | undefined =>
+    copy !== undefined && now < copy.expiresAt ? copy : undefined
+
   const find = (identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
     Effect.zipWith(copies.get(identifiers), Clock.currentTimeMillis, (found, now) => ({
       now,
-      found: found.map((copy) => (copy !== undefined && now < copy.expiresAt ? copy : undefined))
+      found: found.map((copy) => current(copy, now))
     }))
 
   /** Asks the store, and keeps what its reply tells to be settled. */
   const ask = <Reply>(
     call: Effect.Effect<Reply, IdempotencyStorageError>,
-    settled: (reply: Reply) => ReadonlyArray<Settled>
+    asked: () => (reply: Reply) => ReadonlyArray<Settled>
   ): Effect.Effect<Reply, IdempotencyStorageError> =>
-    Effect.flatMap(Clock.currentTimeMillis, (askedAt) => {
+    followed(call, (clock) => {
+      const askedAt = clock.unsafeCurrentTimeMillis()
+      const settled = asked()
       const removalsBefore = removals
-      return Effect.tap(call, (reply) => {
+      return Effect.tap((reply) => {
         const found = removals === removalsBefore ? settled(reply) : []
         return found.length === 0
           ? Effect.void
@@ -86,15 +94,25 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
           })
         )
 
-  const claim: Driver["claim"] = (identifiers, request) =>
-    Effect.flatMap(find([identifiers]), ({ found: [copy], now }) =>
-      copy !== undefined
-        ? Effect.succeed(transition.claim(copy, request, now).reply)
-        : ask(driver.claim(identifiers, request), (reply) => {
-            if (reply._tag === "Claimed") opened(claimOf(identifiers, request.token))
-            return reply._tag === "Settled" ? [{ identifiers, record: reply.record }] : []
-          })
-    )
+  const claim: Driver["claim"] = (identifiers, request) => {
+    const fromCopy = (copy: Completed, now: number) => Effect.succeed(transition.claim(copy, request, now).reply)
+    const asking = ask(driver.claim(identifiers, request), () => (reply) => {
+      if (reply._tag === "Claimed") opened(claimOf(identifiers, request.token))
+      return reply._tag === "Settled" ? [{ identifiers, record: reply.record }] : []
+    })
+    const { unsafeGet } = copies
+    return unsafeGet !== undefined && asking instanceof Call
+      ? new Call((clock, resume) => {
+          const now = clock.unsafeCurrentTimeMillis()
+          const copy = current(unsafeGet(identifiers, now), now)
+          if (copy === undefined) return asking.start(clock, resume)
+          resume(fromCopy(copy, now))
+          return undefined
+        })
+      : Effect.flatMap(find([identifiers]), ({ found: [copy], now }) =>
+          copy === undefined ? asking : fromCopy(copy, now)
+        )
+  }
 
   const read: Driver["read"] = (identifiers) =>
     identifiers.length === 0
@@ -103,11 +121,13 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
           const missing = identifiers.filter((_, index) => found[index] === undefined)
           if (missing.length === 0) return Effect.succeed(found)
           return Effect.map(
-            ask(driver.read(missing), (states) =>
-              states.flatMap((state, index) => {
-                const of = missing[index]
-                return of !== undefined && state?._tag === "Completed" ? [{ identifiers: of, record: state }] : []
-              })
+            ask(
+              driver.read(missing),
+              () => (states) =>
+                states.flatMap((state, index) => {
+                  const of = missing[index]
+                  return of !== undefined && state?._tag === "Completed" ? [{ identifiers: of, record: state }] : []
+                })
             ),
             (states): ReadonlyArray<State | Corrupted | undefined> => {
               let next = 0
@@ -117,12 +137,12 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
         })
 
   const complete: Driver["complete"] = (identifiers, request) =>
-    Effect.suspend(() => {
+    ask(driver.complete(identifiers, request), () => {
       const isFirst = openClaims.delete(claimOf(identifiers, request.token))
-      return ask(driver.complete(identifiers, request), (reply) => {
+      return (reply) => {
         const record = completedBy(request, reply, isFirst)
         return record === undefined ? [] : [{ identifiers, record }]
-      })
+      }
     })
 
   const ending =

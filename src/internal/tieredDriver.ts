@@ -63,6 +63,9 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
       return attempt(call, otherwise)
     })
 
+  /** Copies on their way to the fast store. */
+  const puts = new Set<Fiber.RuntimeFiber<void>>()
+
   const inBackground = (work: Effect.Effect<void>): Effect.Effect<Fiber.RuntimeFiber<void>> =>
     Effect.forkIn(Effect.interruptible(work), scope)
 
@@ -94,11 +97,17 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
             return state?._tag === "Completed" ? state : undefined
           })
       ),
-    put: (copies) => inBackground(unlessPaused(Effect.asVoid(insertion(copies)), undefined)),
+    put: (copies) =>
+      Effect.map(inBackground(unlessPaused(Effect.asVoid(insertion(copies)), undefined)), (fiber) => {
+        puts.add(fiber)
+        fiber.addObserver(() => puts.delete(fiber))
+      }),
     // Tried even while the store is left alone, as a copy that stays is an old result; but then nobody waits for it.
+    // It follows the copies that are on their way: a client may send again what it sent before.
     remove: (identifiers) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const removal = inBackground(attempt(Effect.asVoid(Effect.suspend(() => fast.remove(identifiers))), undefined))
+        const removed = attempt(Effect.asVoid(Effect.suspend(() => fast.remove(identifiers))), undefined)
+        const removal = inBackground(Effect.zipRight(Fiber.awaitAll(puts), removed))
         return now < pausedUntil ? Effect.asVoid(removal) : Effect.asVoid(Effect.flatMap(removal, Fiber.await))
       })
   }

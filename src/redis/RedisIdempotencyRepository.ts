@@ -70,6 +70,27 @@ export interface RedisIdempotencyRepositoryOptions<
   readonly startupTimeout?: Duration.DurationInput | undefined
   /** How long an operation on records, or of an operator, may take; 1 second by default. */
   readonly operationTimeout?: Duration.DurationInput | undefined
+  /** Whether replicas confirm claims and completions; none do by default. Not for a Cluster. */
+  readonly durability?: RedisDurability | undefined
+}
+
+/**
+ * Claims and completions wait until replicas have them (`WAIT`, on a connection of its own), so that a failover to one
+ * of these loses none. It narrows what a failover may lose, and does not end it: a primary that is cut off can be
+ * replaced by a replica that was not among them.
+ *
+ * Every call then needs `onStorageFailure: "fail"`; others fail with `IdempotencyValidationError`. A claim that is not
+ * confirmed fails with `IdempotencyStorageError` (`Rejected`), the effect does not run, and the key is released. The
+ * result of an effect that ran is given even if its record is not confirmed: this is counted as an error `Unconfirmed`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RedisDurability {
+  /** How many have to confirm, 1 or more. With several replicas, ask for as many as a failover may choose from. */
+  readonly replicas: number
+  /** How long a call waits for them: below a third of the engine's `storageTimeout`, which is 1 second by default. */
+  readonly timeout: Duration.DurationInput
 }
 
 /**

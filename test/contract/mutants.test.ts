@@ -1,5 +1,6 @@
 /** The contract suite fails every store that breaks the protocol: a suite that cannot fail proves nothing. */
-import { describe, expect, it } from "@effect/vitest"
+import { afterAll, describe, expect, it } from "@effect/vitest"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
@@ -16,8 +17,8 @@ const withoutToken = (state: State | undefined, token: string): State | undefine
 const withoutFingerprint = (state: State | undefined): State | undefined =>
   state === undefined ? undefined : { ...state, fingerprint: undefined }
 
-/** The faults, and the group of cases that is there to find each. */
-const faults: { readonly [name: string]: readonly [group: string, fault: Fault] } = {
+/** The faults, the group of cases that is there to find each, and by how much the client's clock is ahead. */
+const faults: { readonly [name: string]: readonly [group: string, fault: Fault, ahead?: number] } = {
   "a bare SET NX as claim": [
     "claim",
     {
@@ -94,6 +95,8 @@ const faults: { readonly [name: string]: readonly [group: string, fault: Fault] 
       }
     }
   ],
+  "leases by the client's clock, which is ahead": ["claim", { leasesByClientsClock: true }, 60_000],
+  "leases by the client's clock, which is behind": ["claim", { leasesByClientsClock: true }, -20 * 60_000],
   "the lease as the key's time to live": [
     "retention",
     { timeToLive: (state) => (state._tag === "Processing" ? state.leaseUntil : state.expiresAt) }
@@ -275,20 +278,30 @@ const faults: { readonly [name: string]: readonly [group: string, fault: Fault] 
   ]
 }
 
+const aheadBy = (clock: Clock.Clock, millis: number): Clock.Clock => {
+  const unsafeCurrentTimeMillis = () => clock.unsafeCurrentTimeMillis() + millis
+  return { ...clock, unsafeCurrentTimeMillis, currentTimeMillis: Effect.sync(unsafeCurrentTimeMillis) }
+}
+
 const runOver = (
   fault: Fault,
-  run: (advance: ManualClock["advance"]) => Effect.Effect<void, unknown, IdempotencyRepository>
+  run: (advance: ManualClock["advance"]) => Effect.Effect<void, unknown, IdempotencyRepository>,
+  ahead = 0
 ) =>
   Effect.suspend(() => {
     const { advance, clock } = makeManualClock()
-    return run(advance).pipe(Effect.provide(faultyStore(fault)), Effect.withClock(clock), Effect.exit)
+    return run(advance).pipe(
+      Effect.provide(faultyStore(fault, () => clock.unsafeCurrentTimeMillis())),
+      Effect.withClock(aheadBy(clock, ahead)),
+      Effect.exit
+    )
   })
 
 /** The cases that a store fails. */
-const failuresOf = (fault: Fault, groups: ReadonlyArray<string>) =>
+const failuresOf = (fault: Fault, groups: ReadonlyArray<string>, ahead?: number) =>
   Effect.filter(
     repositoryContractCases.filter(({ group }) => groups.includes(group)),
-    ({ run }) => Effect.map(runOver(fault, run), Exit.isFailure)
+    ({ run }) => Effect.map(runOver(fault, run, ahead), Exit.isFailure)
   )
 
 const groups = Array.from(new Set(repositoryContractCases.map(({ group }) => group)))
@@ -306,13 +319,31 @@ describe("the contract suite", () => {
     })
   )
 
-  for (const [name, [group, fault]] of Object.entries(faults)) {
-    it.live(`fails ${name}`, () =>
+  for (const ahead of [60_000, -20 * 60_000]) {
+    it.live(`passes its claims when the client's clock is ahead by ${ahead} ms`, () =>
       Effect.gen(function* () {
-        expect(yield* failuresOf(fault, [group])).not.toEqual([])
+        expect((yield* failuresOf({}, ["claim"], ahead)).map(({ name }) => name)).toEqual([])
       })
     )
   }
+
+  const killed: Array<{ readonly mutant: string; readonly "killed by": string; readonly "and by": number }> = []
+
+  for (const [name, [group, fault, ahead]] of Object.entries(faults)) {
+    it.live(`fails ${name}`, () =>
+      Effect.gen(function* () {
+        const failures = yield* failuresOf(fault, [group], ahead)
+        expect(failures).not.toEqual([])
+        killed.push({
+          mutant: name,
+          "killed by": `${group}: ${failures[0]?.name}`,
+          "and by": failures.length - 1
+        })
+      })
+    )
+  }
+
+  afterAll(() => console.table(killed))
 })
 
 describe("the model test", () => {

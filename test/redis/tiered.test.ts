@@ -70,6 +70,26 @@ describe("Redis as the fast store", () => {
     })
   )
 
+  it.scopedLive("holds no copy after a reset, though the copy was on its way and had to be sent again", () =>
+    Effect.gen(function* () {
+      const server = yield* standalone
+      const layer = redisBefore(server, makeWatchedStore(), patient)
+      const { claims, reset } = Context.get(yield* Layer.build(layer), IdempotencyRepository)
+      yield* claims.claim(ids(), claimBy("a", "f"))
+      yield* claims.complete(ids(), completeBy("a", "f"))
+      yield* Effect.repeat(Effect.delay(server.command("DBSIZE"), "5 millis"), { until: (size) => Number(size) > 0 })
+      yield* server.command("FLUSHALL")
+      // The server has to be told the script that inserts again, and knows the one that removes.
+      yield* claims.claim(ids("other"), claimBy("a", "f"))
+      yield* server.command("SCRIPT", "FLUSH")
+      yield* reset(ids("other"), { force: true })
+      expect(yield* claims.claim(ids(), claimBy("b", "f"))).toMatchObject(settled)
+      yield* reset(ids())
+      yield* Effect.sleep("50 millis")
+      expect(Number(yield* server.command("DBSIZE"))).toBe(0)
+    })
+  )
+
   it.scopedLive("is not waited for once it stops", () =>
     Effect.gen(function* () {
       const server = yield* standalone

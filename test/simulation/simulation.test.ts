@@ -5,6 +5,7 @@
  * `SIMULATION_SEEDS=20000` plays so many, `SIMULATION_FROM=100000` others.
  */
 import { describe, expect, it } from "vitest"
+import { isProof } from "../support/proof.js"
 import { violations } from "./invariants.js"
 import { mutations } from "./mutations.js"
 import type { Mutation } from "./played.js"
@@ -21,7 +22,7 @@ const numberFrom = (name: string): number | undefined => {
 /** As many as are played one after the other before the event loop has its turn. */
 const batch = 250
 const from = numberFrom("SIMULATION_FROM") ?? 1
-const seeds = numberFrom("SIMULATION_SEEDS") ?? 5000
+const seeds = numberFrom("SIMULATION_SEEDS") ?? (isProof ? 20_000 : 5000)
 const only = numberFrom("SIMULATION_SEED")
 
 const report = (seed: number): string | undefined => {

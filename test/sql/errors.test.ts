@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import { isBusy, isConflict, isDuplicate, isLockTimeout, sort, storageError } from "../../src/internal/sql/errors.js"
 import { Mariadb, mysqlClient, Postgres, pgClient, pgClientOf, SqliteFile, sqliteClient } from "../support/databases.js"
 import { rowsOf, sqlOf } from "./fixtures.js"
@@ -100,6 +101,8 @@ describe("failures are sorted", () => {
           ["SELECT pg_terminate_backend(pg_backend_pid())", "Unavailable, unknown"]
         ]
         expect(yield* Effect.forEach(table, ([text = ""]) => failing(sql, text))).toEqual(table)
+        // The pool takes a moment to notice that the connection of the last one is gone.
+        yield* Effect.retry(rowsOf(sql, "SELECT 1"), { schedule: Schedule.spaced("20 millis"), times: 100 })
 
         const lock = "UPDATE things SET n = 1 WHERE id = 1"
         const wait = ["SET LOCAL lock_timeout = 20", lock]
@@ -206,6 +209,8 @@ describe("failures are sorted", () => {
           ["KILL CONNECTION CONNECTION_ID()", "Unavailable, unknown"]
         ]
         expect(yield* Effect.forEach(table, ([text = ""]) => failing(sql, text))).toEqual(table)
+        // The pool takes a moment to notice that the connection of the last one is gone.
+        yield* Effect.retry(rowsOf(sql, "SELECT 1"), { schedule: Schedule.spaced("20 millis"), times: 100 })
 
         const lock = "UPDATE things SET n = 1 WHERE id = 1"
         const wait = ["SET SESSION innodb_lock_wait_timeout = 1", lock]

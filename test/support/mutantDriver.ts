@@ -16,6 +16,8 @@ export interface Fault {
   readonly keyOf?: (identifiers: IdempotencyIdentifiers) => string
   /** Reads, lets others go first, then writes. */
   readonly notAtomic?: boolean
+  /** A lease ends by the clock of who asked for it, and is judged by the store's. */
+  readonly leasesByClientsClock?: boolean
   /** When the key really goes, whatever its state says. */
   readonly timeToLive?: (state: State, before: State | undefined, now: number) => number
 }
@@ -25,7 +27,7 @@ interface Stored {
   readonly goesAt: number
 }
 
-const makeFaultyDriver = (fault: Fault): Driver => {
+const makeFaultyDriver = (fault: Fault, storeNow: () => number): Driver => {
   const stored = new Map<string, Stored>()
   const step = { ...transition, ...fault.transitions }
   const keyOf = fault.keyOf ?? storedKey
@@ -35,12 +37,17 @@ const makeFaultyDriver = (fault: Fault): Driver => {
     next: (state: State | undefined, now: number) => transition.Transition<Reply>
   ): Effect.Effect<Reply> =>
     Effect.gen(function* () {
-      const now = yield* Clock.currentTimeMillis
+      const now = storeNow()
+      const ahead = (yield* Clock.currentTimeMillis) - now
       const key = keyOf(identifiers)
       const found = stored.get(key)
       const before = found !== undefined && now < found.goesAt ? found.state : undefined
       if (fault.notAtomic === true) yield* Effect.yieldNow()
-      const { reply, state } = next(before, now)
+      const { reply, state: sound } = next(before, now)
+      const state =
+        fault.leasesByClientsClock === true && sound?._tag === "Processing" && sound !== before
+          ? { ...sound, leaseUntil: sound.leaseUntil + ahead }
+          : sound
       if (state === undefined) stored.delete(key)
       else if (state !== before) {
         stored.set(key, { state, goesAt: fault.timeToLive?.(state, before, now) ?? state.expiresAt })
@@ -74,8 +81,9 @@ const makeFaultyDriver = (fault: Fault): Driver => {
   }
 }
 
-export const faultyStore = (fault: Fault): Layer.Layer<IdempotencyRepository> =>
+/** The store has a clock of its own. */
+export const faultyStore = (fault: Fault, storeNow: () => number): Layer.Layer<IdempotencyRepository> =>
   Layer.effect(
     IdempotencyRepository,
-    Effect.suspend(() => IdempotencyRepository.make(makeFaultyDriver(fault)))
+    Effect.suspend(() => IdempotencyRepository.make(makeFaultyDriver(fault, storeNow)))
   )

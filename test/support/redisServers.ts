@@ -4,6 +4,8 @@
  * The binary is `REDIS_SERVER`, else `redis-server` or `valkey-server` on the `PATH`; on Debian and Ubuntu, as root, it
  * is installed once; else starting a server is a defect that names the three ways to get one.
  */
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -21,6 +23,14 @@ export interface RedisServer {
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
   /** Commands to the server from a connection of its own, as `redis-cli` would send them. */
   readonly command: (name: string, ...args: ReadonlyArray<string | number>) => Effect.Effect<unknown>
+}
+
+/** A primary, its replicas in step, and three sentinels that watch it. */
+export interface RedisSentinels {
+  readonly name: string
+  readonly primary: RedisServer
+  readonly replicas: ReadonlyArray<RedisServer>
+  readonly sentinels: ReadonlyArray<{ readonly host: string; readonly port: number }>
 }
 
 export interface RedisCluster {
@@ -81,26 +91,16 @@ const runCommand = (
 const isAnswer = (error: unknown): boolean =>
   error instanceof Error && error.name === "ReplyError" && !error.message.startsWith("LOADING")
 
-const start = (args: ReadonlyArray<string>): Effect.Effect<RedisServer, unknown, Scope.Scope> =>
+const start = (
+  argsIn: (directory: string) => ReadonlyArray<string>
+): Effect.Effect<RedisServer, unknown, Scope.Scope> =>
   Effect.gen(function* () {
     const port = yield* Effect.promise(() => freePort(busOffset))
     const directory = yield* directoryFor("redis")
     const { pid, signal } = yield* runServer({
       name: "Redis",
       binary: serverBinary(),
-      args: [
-        "--port",
-        `${port}`,
-        "--bind",
-        "127.0.0.1",
-        "--dir",
-        directory,
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        ...args
-      ],
+      args: [...argsIn(directory), "--port", `${port}`, "--bind", "127.0.0.1", "--dir", directory],
       directory,
       answers: Effect.catchIf(runCommand(port, "ping", []), isAnswer, Effect.succeed)
     })
@@ -116,7 +116,7 @@ const start = (args: ReadonlyArray<string>): Effect.Effect<RedisServer, unknown,
 
 /** One server, with arguments of its command line beside those of every test's server. */
 export const standaloneWith = (...args: ReadonlyArray<string>): Effect.Effect<RedisServer, never, Scope.Scope> =>
-  Effect.orDie(start(args))
+  Effect.orDie(start(() => ["--save", "", "--appendonly", "no", ...args]))
 
 /** One server. */
 export const standalone: Effect.Effect<RedisServer, never, Scope.Scope> = standaloneWith()
@@ -125,9 +125,65 @@ const until = (what: string, condition: Effect.Effect<boolean>): Effect.Effect<v
   condition.pipe(
     Effect.filterOrFail((holds) => holds),
     Effect.retry(Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(600))),
-    Effect.orDieWith(() => new Error(`the cluster did not come up: ${what}`)),
+    Effect.orDieWith(() => new Error(`the servers did not come up: ${what}`)),
     Effect.asVoid
   )
+
+/** A replica of the server, by way of another port if it is given; its primary has heard from it. */
+export const replicaOf = (
+  { command, port }: RedisServer,
+  through: number = port
+): Effect.Effect<RedisServer, never, Scope.Scope> =>
+  Effect.tap(standaloneWith("--replicaof", "127.0.0.1", `${through}`), (replica) =>
+    until(
+      "the replica is in step",
+      // Until its first word the primary sends it nothing, though its data is there; and it says nothing about nothing.
+      Effect.map(Effect.zipRight(command("publish", "", ""), command("info", "replication")), (info) =>
+        new RegExp(`port=${replica.port},state=online,offset=[1-9]`).test(String(info))
+      )
+    )
+  )
+
+/** A server whose replicas need not wait for each other before they are sent its data. */
+export const primary: Effect.Effect<RedisServer, never, Scope.Scope> = standaloneWith("--repl-diskless-sync-delay", "0")
+
+/** A sentinel keeps what it learns in its configuration, which has to be there. */
+const sentinel = Effect.orDie(
+  start((directory) => {
+    const file = join(directory, "sentinel.conf")
+    writeFileSync(file, "")
+    return [file, "--sentinel"]
+  })
+)
+
+const sentinelsOf = (count: number, quorum: number, name: string, watched: RedisServer) =>
+  Effect.gen(function* () {
+    const sentinels = yield* Effect.all(
+      Array.from({ length: count }, () => sentinel),
+      { concurrency: "unbounded" }
+    )
+    for (const { command } of sentinels) {
+      yield* command("sentinel", "monitor", name, watched.host, watched.port, quorum)
+      yield* command("sentinel", "set", name, "down-after-milliseconds", 1000, "failover-timeout", 5000)
+    }
+    yield* until(
+      "the sentinels know each other and the replica",
+      Effect.map(
+        Effect.forEach(sentinels, ({ command }) => Effect.map(command("info", "sentinel"), String)),
+        (infos) => infos.every((info) => info.includes(`status=ok`) && info.includes(`slaves=1,sentinels=${count}`))
+      )
+    )
+    return sentinels
+  })
+
+/** A primary with one replica, watched by three sentinels that fail over after a second. */
+export const sentinelSet: Effect.Effect<RedisSentinels, never, Scope.Scope> = Effect.gen(function* () {
+  const watched = yield* primary
+  const replica = yield* replicaOf(watched)
+  const name = "records"
+  const sentinels = yield* sentinelsOf(3, 2, name, watched)
+  return { name, primary: watched, replicas: [replica], sentinels: sentinels.map(({ host, port }) => ({ host, port })) }
+})
 
 const slots = 16_384
 const primaries = 3

@@ -21,6 +21,10 @@ export interface TcpProxy {
   readonly loseReplyTo: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
   /** The connection is cut instead of passing the next request that matches on. */
   readonly loseRequest: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
+  /** The connection that passes so many more bytes, of both directions together, is cut then, and no other. */
+  readonly cutAfter: (bytes: number) => Effect.Effect<void>
+  /** How many bytes have been passed on so far, of both directions together. */
+  readonly passed: () => number
   /** How many replies and requests were lost so far. */
   readonly lost: () => number
 }
@@ -31,6 +35,9 @@ interface Controls {
   mode: "open" | "cut" | "blackHole"
   fault: Fault | undefined
   lost: number
+  passed: number
+  /** At how many passed bytes a connection is cut. */
+  cutAt: number
 }
 
 const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: Socket): void => {
@@ -51,6 +58,14 @@ const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: So
     close()
     return
   }
+  const passOn = (to: Socket, chunk: Buffer): void => {
+    const left = controls.cutAt - controls.passed
+    controls.passed += Math.min(chunk.length, left)
+    if (chunk.length < left) return void to.write(chunk)
+    controls.cutAt = Number.POSITIVE_INFINITY
+    // What has been passed on arrives.
+    to.write(chunk.subarray(0, left), close)
+  }
   client.on("data", (request) => {
     const { fault } = controls
     if (fault?.matches(request)) {
@@ -62,12 +77,12 @@ const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: So
       }
       losesReply = true
     }
-    upstream.write(request)
+    passOn(upstream, request)
   })
   if (controls.mode === "blackHole") client.pause()
   upstream.on("data", (reply) => {
     if (losesReply) close()
-    else client.write(reply)
+    else passOn(client, reply)
   })
 }
 
@@ -75,7 +90,13 @@ const listen = async (
   port: number
 ): Promise<{ readonly server: Server; readonly proxy: TcpProxy; readonly close: () => void }> => {
   const sockets = new Set<Socket>()
-  const controls: Controls = { mode: "open", fault: undefined, lost: 0 }
+  const controls: Controls = {
+    mode: "open",
+    fault: undefined,
+    lost: 0,
+    passed: 0,
+    cutAt: Number.POSITIVE_INFINITY
+  }
   const server = createServer((client) => pass(controls, sockets, port, client))
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
@@ -109,6 +130,11 @@ const listen = async (
       }),
       loseReplyTo: setFault("reply"),
       loseRequest: setFault("request"),
+      cutAfter: (bytes) =>
+        Effect.sync(() => {
+          controls.cutAt = controls.passed + bytes
+        }),
+      passed: () => controls.passed,
       lost: () => controls.lost
     }
   }

@@ -2,7 +2,6 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
 import {
@@ -14,15 +13,16 @@ import {
 import { longestTimer } from "../options.js"
 import { pollDelay } from "../polling.js"
 import type { ClaimReply } from "../protocol.js"
+import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
 import { differ } from "../transition.js"
+import type { Dependencies } from "./dependencies.js"
 import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
-import { claimRequest, type Dependencies, makeOwnership } from "./ownership.js"
-import { type Beginning, type Begun, type ExecutionRequest, isStrict, type Restore } from "./request.js"
-import { sleepFor } from "./settings.js"
+import { makeOwnership } from "./ownership.js"
+import { type Beginning, type Begun, claimRequest, type ExecutionRequest, isStrict, type Restore } from "./request.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
@@ -86,7 +86,23 @@ export const makeBegin = (
     return error.reason === "Misconfigured" ? Effect.die(error) : undefined
   }
 
-  const lookUp = makeLookUp(dependencies, { replay, storageFailure })
+  const unknownOutcome = (
+    { identifiers: { idempotencyKey, operation } }: ExecutionRequest,
+    attempt: number
+  ): Beginning => Effect.fail(new IdempotencyOutcomeUnknownError({ operation, idempotencyKey, attempt }))
+
+  const lookUp = makeLookUp(dependencies, { replay, storageFailure, unknownOutcome })
+
+  /** From a caller's first wait on, it is measured how long it waits in all. */
+  const waiting = (request: ExecutionRequest, patience: Patience, beginning: Beginning): Beginning => {
+    if (patience.hasWaited) return beginning
+    patience.hasWaited = true
+    return Effect.onExit(beginning, () =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        metrics.recordWait(request.identifiers.operation, Duration.millis(now - patience.since))
+      )
+    )
+  }
 
   /* Following: somebody in this process leads. */
 
@@ -127,11 +143,14 @@ export const makeBegin = (
     remaining: number
   ): Beginning => {
     if (request.inFlight === "fail" || now >= patience.giveUpAt) return inFlight(request, remaining)
-    patience.hasWaited = true
-    return pipe(
-      Effect.raceFirst(flights.left(flight, phase), sleepFor(patience.giveUpAt - now)),
-      restore,
-      Effect.zipRight(Effect.suspend(() => follow(request, restore, flight, patience)))
+    return waiting(
+      request,
+      patience,
+      pipe(
+        sleepUnless(patience.giveUpAt - now, flights.left(flight, phase)),
+        restore,
+        Effect.zipRight(Effect.suspend(() => follow(request, restore, flight, patience)))
+      )
     )
   }
 
@@ -153,7 +172,7 @@ export const makeBegin = (
       unprotected: undefined,
       isGhost: false
     })
-    flights.move(claiming.flight, { _tag: "running", leaseUntil: ownership.leaseUntil })
+    flights.move(claiming.flight, { _tag: "running", leaseUntil: () => ownership.leaseUntil() })
     const begun = Effect.succeed<Begun>({ _tag: "Own", ownership })
     return attempt > 1 ? Effect.zipRight(metrics.recordTakeover(request.identifiers.operation), begun) : begun
   }
@@ -231,10 +250,8 @@ export const makeBegin = (
         return Effect.succeed<Begun>({ _tag: "Replay", record: reply.record })
       case "Mismatch":
         return mismatch(request)
-      case "Unknown": {
-        const { idempotencyKey, operation } = identifiers
-        return Effect.fail(new IdempotencyOutcomeUnknownError({ operation, idempotencyKey, attempt: reply.attempt }))
-      }
+      case "Unknown":
+        return unknownOutcome(request, reply.attempt)
       case "Corrupted":
         return Effect.fail(resultUnavailable(identifiers, reply.cause))
     }
@@ -261,11 +278,10 @@ export const makeBegin = (
   ): Beginning => {
     const { changed, flight, patience } = claiming
     if (now >= patience.giveUpAt) return inFlight(request, remaining)
-    patience.hasWaited = true
     if (flight.phase._tag !== "waiting") flights.move(flight, { _tag: "waiting", until: () => claiming.heldUntil })
     if (changed === undefined) {
       // In a fiber of its own: a hint that does not come about must not hold up the caller.
-      return Effect.scoped(
+      const subscribed = Effect.scoped(
         Effect.flatMap(
           Effect.forkScoped(Effect.interruptible(storage.claims.changes(request.identifiers))),
           (subscribing) => {
@@ -274,25 +290,14 @@ export const makeBegin = (
           }
         )
       )
+      return waiting(request, patience, subscribed)
     }
     return pipe(
       pollDelay(claiming.polls++),
-      Effect.flatMap((delay) =>
-        restore(Effect.raceFirst(sleepFor(Math.min(delay, remaining + 1, patience.giveUpAt - now)), changed))
-      ),
+      Effect.flatMap((delay) => restore(sleepUnless(Math.min(delay, remaining + 1, patience.giveUpAt - now), changed))),
       Effect.zipRight(Effect.suspend(() => claim(request, restore, claiming)))
     )
   }
-
-  /** Counts the request among those that are asking the store. */
-  const asking = (request: ExecutionRequest, beginning: Beginning): Beginning =>
-    Effect.suspend(() => {
-      leaders.add(request)
-      return Effect.ensuring(
-        beginning,
-        Effect.sync(() => leaders.delete(request))
-      )
-    })
 
   /** `failure` is what somebody else's claim has just failed with: then this one is not sent. */
   const lead = (
@@ -320,12 +325,20 @@ export const makeBegin = (
             Clock.currentTimeMillis,
             (now) => storageFailure(request, failure) ?? degraded(request, claiming, now, failure)
           )
-    return Effect.onExit(asking(request, beginning), (exit) => {
-      if (Exit.isSuccess(exit)) return Effect.void
-      flights.move(flight, { _tag: "unrecorded" })
-      return claiming.isGhost
-        ? background.releaseGhost(request.identifiers, claiming.token, request.lease)
-        : Effect.void
+    leaders.add(request)
+    return Effect.matchCauseEffect(beginning, {
+      onSuccess: (begun) => {
+        leaders.delete(request)
+        return Effect.succeed(begun)
+      },
+      onFailure: (cause) => {
+        leaders.delete(request)
+        flights.move(flight, { _tag: "unrecorded" })
+        const failed = Effect.failCause(cause)
+        return claiming.isGhost
+          ? Effect.zipRight(background.releaseGhost(request.identifiers, claiming.token, request.lease), failed)
+          : failed
+      }
     })
   }
 
@@ -334,33 +347,30 @@ export const makeBegin = (
     restore: Restore,
     patience: Patience,
     failure?: IdempotencyStorageError
-  ): Beginning =>
-    Effect.suspend(() => {
-      if (dependencies.isClosed()) return Effect.interrupt
-      const key = storedKey(request.identifiers)
-      const flight = flights.get(key)
-      if (flight === undefined) return lead(request, restore, key, patience, failure)
-      return isWithin(request.parent, flight)
-        ? inFlight(request, request.lease)
-        : follow(request, restore, flight, patience)
-    })
+  ): Beginning => {
+    if (dependencies.isClosed()) return Effect.interrupt
+    const key = storedKey(request.identifiers)
+    const flight = flights.get(key)
+    if (flight === undefined) return lead(request, restore, key, patience, failure)
+    return isWithin(request.parent, flight)
+      ? inFlight(request, request.lease)
+      : follow(request, restore, flight, patience)
+  }
 
-  const joinMeasured = (request: ExecutionRequest, restore: Restore, since: number): Beginning => {
-    const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
-    const patience: Patience = { since, giveUpAt, hasWaited: false }
-    const measure = Effect.suspend(() =>
-      patience.hasWaited
-        ? Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            metrics.recordWait(request.identifiers.operation, Duration.millis(now - since))
-          )
-        : Effect.void
+  const lookedUp = (request: ExecutionRequest): Beginning => {
+    leaders.add(request)
+    return Effect.ensuring(
+      lookUp(request),
+      Effect.sync(() => leaders.delete(request))
     )
-    return Effect.onExit(join(request, restore, patience), () => measure)
   }
 
   return (request, restore) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    Effect.clockWith((clock) => {
       if (dependencies.isClosed()) return Effect.interrupt
-      return request.strategy === "optimistic" ? asking(request, lookUp(request)) : joinMeasured(request, restore, now)
+      if (request.strategy === "optimistic") return lookedUp(request)
+      const since = clock.unsafeCurrentTimeMillis()
+      const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
+      return join(request, restore, { since, giveUpAt, hasWaited: false })
     })
 }

@@ -4,14 +4,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
+import { Call, type Resume } from "../call.js"
+import { sleepUnless } from "../sleep.js"
 import { loop } from "./loop.js"
-import { sleepFor } from "./settings.js"
 
 export interface Deadlines {
   /**
-   * The call in a fiber of its own, given up after so many milliseconds. Nothing but the deadline, and an interruption
-   * of a caller that may be interrupted, cuts it short: the caller's own children would get the caller's interruption
-   * even where interruption is off.
+   * The call, given up after so many milliseconds; in a fiber of its own unless it needs none. Nothing but the deadline,
+   * and an interruption of a caller that may be interrupted, cuts it short: the caller's own children would get the
+   * caller's interruption even where interruption is off.
    */
   readonly within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E) => Effect.Effect<A, E, R>
 }
@@ -19,6 +20,41 @@ export interface Deadlines {
 interface Deadline {
   readonly at: number
   readonly expire: () => void
+}
+
+/** A call that was started and needs no fiber: its deadline, like its answer, only tells whoever waits. */
+class Started<A, E> implements Deadline {
+  at = Number.POSITIVE_INFINITY
+  end: Effect.Effect<A, E> | undefined
+  private resume: Resume<A, E> | undefined
+  private readonly giveUp: (() => void) | undefined
+
+  constructor(
+    call: Call<A, E>,
+    clock: Clock.Clock,
+    private readonly onTimeout: () => E,
+    private readonly pending: Set<Deadline>
+  ) {
+    this.giveUp = call.start(clock, (end) => this.settle(end))
+  }
+
+  /** The fiber may have let others run on its way here: then the end may have come. */
+  await(resume: Resume<A, E>): void {
+    if (this.end === undefined) this.resume = resume
+    else resume(this.end)
+  }
+
+  expire(): void {
+    this.giveUp?.()
+    this.settle(Effect.suspend(() => Effect.fail(this.onTimeout())))
+  }
+
+  private settle(end: Effect.Effect<A, E>): void {
+    if (this.end !== undefined) return
+    this.end = end
+    this.pending.delete(this)
+    this.resume?.(end)
+  }
 }
 
 export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(function* () {
@@ -43,7 +79,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     expire(now)
     wake.unsafeClose()
     if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
-    yield* Effect.raceFirst(sleepFor(nextTick - now), wake.await)
+    yield* sleepUnless(nextTick - now, wake.await)
   })
   yield* loop("deadlines", tick)
 
@@ -65,44 +101,67 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     }
   }
 
+  const withoutFiber = <A, E>(
+    call: Call<A, E>,
+    clock: Clock.Clock,
+    millis: number,
+    onTimeout: () => E
+  ): Effect.Effect<A, E> => {
+    const started = new Started(call, clock, onTimeout, pending)
+    if (started.end !== undefined) return started.end
+    started.at = clock.unsafeCurrentTimeMillis() + millis
+    add(started)
+    return Effect.async((resume) => started.await(resume))
+  }
+
+  /** Starts at once: what is answered at once is not waited for, and what is sent is sent in this turn. */
+  const inFiber = <A, E, R>(
+    call: Effect.Effect<A, E, R>,
+    clock: Clock.Clock,
+    millis: number,
+    onTimeout: () => E
+  ): Effect.Effect<A, E, R> =>
+    Effect.flatMap(Effect.runtime<R>(), (runtime) => {
+      const fiber = Runtime.runFork(runtime)(Effect.interruptible(call))
+      const answer = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> =>
+        // Whoever stopped it, its fate is that of a call without an answer.
+        Exit.isInterrupted(exit) ? Effect.suspend(() => Effect.fail(onTimeout())) : exit
+      const exit = fiber.unsafePoll()
+      if (exit !== null) return answer(exit)
+      return Effect.async<A, E>((resume) => {
+        const giveUp = () => {
+          fiber.removeObserver(observe)
+          fiber.unsafeInterruptAsFork(fiber.id())
+        }
+        const deadline: Deadline = {
+          at: clock.unsafeCurrentTimeMillis() + millis,
+          expire: () => {
+            giveUp()
+            resume(Effect.suspend(() => Effect.fail(onTimeout())))
+          }
+        }
+        const observe = (exit: Exit.Exit<A, E>) => {
+          pending.delete(deadline)
+          resume(answer(exit))
+        }
+        add(deadline)
+        fiber.addObserver(observe)
+        return Effect.sync(() => {
+          pending.delete(deadline)
+          giveUp()
+        })
+      })
+    })
+
   return {
-    within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E) =>
+    within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E): Effect.Effect<A, E, R> =>
       Effect.clockWith((clock) => {
         if (isClosed) {
           return Effect.daemonChildren(Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout }))
         }
-        return Effect.flatMap(Effect.runtime<R>(), (runtime) => {
-          // Starts at once: what is answered at once is not waited for, and what is sent is sent in this turn.
-          const fiber = Runtime.runFork(runtime)(Effect.interruptible(call))
-          const answer = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> =>
-            // Whoever stopped it, its fate is that of a call without an answer.
-            Exit.isInterrupted(exit) ? Effect.suspend(() => Effect.fail(onTimeout())) : exit
-          const exit = fiber.unsafePoll()
-          if (exit !== null) return answer(exit)
-          return Effect.async<A, E>((resume) => {
-            const giveUp = () => {
-              fiber.removeObserver(observe)
-              fiber.unsafeInterruptAsFork(fiber.id())
-            }
-            const deadline: Deadline = {
-              at: clock.unsafeCurrentTimeMillis() + millis,
-              expire: () => {
-                giveUp()
-                resume(Effect.suspend(() => Effect.fail(onTimeout())))
-              }
-            }
-            const observe = (exit: Exit.Exit<A, E>) => {
-              pending.delete(deadline)
-              resume(answer(exit))
-            }
-            add(deadline)
-            fiber.addObserver(observe)
-            return Effect.sync(() => {
-              pending.delete(deadline)
-              giveUp()
-            })
-          })
-        })
+        return call instanceof Call
+          ? withoutFiber<A, E>(call, clock, millis, onTimeout)
+          : inFiber(call, clock, millis, onTimeout)
       })
   }
 })

@@ -32,7 +32,7 @@ export interface Engine {
    */
   readonly fork: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Fiber.RuntimeFiber<A, E>, never, R>
   /** Why whoever asks cannot claim from where it is, if so; absent where everybody can. */
-  readonly objection: Effect.Effect<string | undefined> | undefined
+  readonly objection: IdempotencyRepository.Claims["objection"]
   /** Whether it is asked for the first time. */
   readonly isFirst: (what: string) => boolean
   /** How much is under way, for tests and for shutdown. */
@@ -80,7 +80,7 @@ export const makeEngine = (
         isClosed = true
         const hasOwners = () => owners.size + leaders.size > 0
         yield* ended(hasOwners, settings.shutdownGrace)
-        yield* Effect.forEach([...owners], ({ interrupt }) => interrupt, { discard: true })
+        yield* Effect.forEach([...owners], (owner) => owner.interrupt(), { discard: true })
         yield* ended(hasOwners, 2 * settings.storageTimeout)
         yield* ended(() => background.size() > 0, settings.storageTimeout)
         yield* background.close

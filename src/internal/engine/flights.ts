@@ -77,6 +77,7 @@ export const makeFlights = (): Flights => {
       if (isEnd(flight.phase)) return
       flight.phase = phase
       if (isEnd(phase)) flights.delete(flight.key)
+      if (flight.listeners.size === 0) return
       const listeners = [...flight.listeners]
       flight.listeners.clear()
       for (const tell of listeners) tell()

@@ -5,8 +5,8 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { ClaimReply, Completed, RenewReply } from "../protocol.js"
+import { sleepUnless } from "../sleep.js"
 import { loop } from "./loop.js"
-import { sleepFor } from "./settings.js"
 import type { Storage } from "./storage.js"
 
 /** Why an owner must stop: another holds the key, or the store has been away for a whole lease. */
@@ -107,7 +107,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       yield* wake.close
       if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
       const later = yield* Clock.currentTimeMillis
-      yield* Effect.raceFirst(sleepFor(nextTick - later), wake.await)
+      yield* sleepUnless(nextTick - later, wake.await)
     })
     yield* loop("renewal", tick)
 

@@ -3,19 +3,21 @@ import * as Effect from "effect/Effect"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
+import type { Dependencies } from "./dependencies.js"
 import type { Recorded } from "./flights.js"
-import { type Dependencies, makeOwnership } from "./ownership.js"
+import { makeOwnership } from "./ownership.js"
 import type { Beginning, ExecutionRequest } from "./request.js"
 
 /** What both strategies do alike. */
 interface Shared {
   readonly replay: (request: ExecutionRequest, record: Recorded) => Beginning
+  readonly unknownOutcome: (request: ExecutionRequest, attempt: number) => Beginning
   readonly storageFailure: (request: ExecutionRequest, error: IdempotencyStorageError) => Beginning | undefined
 }
 
 export const makeLookUp = (
   dependencies: Dependencies & { readonly tokens: Tokens },
-  { replay, storageFailure }: Shared
+  { replay, storageFailure, unknownOutcome }: Shared
 ): ((request: ExecutionRequest) => Beginning) => {
   const { isClosed, metrics, storage, tokens } = dependencies
 
@@ -48,6 +50,7 @@ export const makeLookUp = (
       onSuccess: ([state]) => {
         if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
         if (state?._tag === "Completed") return replay(request, state)
+        if (state?._tag === "Unknown") return unknownOutcome(request, state.attempt)
         return isClosed() ? Effect.interrupt : own(request, undefined)
       }
     })

@@ -8,9 +8,10 @@ import type {
   IdempotencyStorageError
 } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
-import type { Guarantee, Outcome, Step } from "../protocol.js"
+import type { ClaimRequest, Guarantee, Outcome, Step } from "../protocol.js"
 import type { Flight, Recorded } from "./flights.js"
 import type { Loss } from "./leases.js"
+import type { Settings } from "./settings.js"
 
 /** One protected execution. Durations in milliseconds; validated by who makes it. */
 export interface ExecutionRequest {
@@ -81,3 +82,13 @@ export interface Ownership {
   readonly settle: (outcome: Outcome, restore: Restore) => Effect.Effect<Settlement, SettleError>
   readonly abandon: (how: "release" | "hold") => Effect.Effect<void>
 }
+
+/** What a request sends when it claims. */
+export const claimRequest = (request: ExecutionRequest, token: string, settings: Settings): ClaimRequest => ({
+  token,
+  fingerprint: request.fingerprint,
+  guarantee: request.guarantee,
+  lease: request.lease,
+  retention: request.timeToLive,
+  unknownRetention: settings.unknownRetention
+})

@@ -1,15 +1,8 @@
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { IdempotencyEngineOptions } from "../../Idempotency.js"
 import type { IdempotencyValidationError } from "../../IdempotencyError.js"
 import { longestTimer, readOptions } from "../options.js"
-
-/** A sleep of less than a nanosecond is none: a loop that waits for an instant would spin just before it. */
-const shortestTimer = 0.001
-
-/** Sleeps for so many milliseconds, within what a timer can. */
-export const sleepFor = (millis: number): Effect.Effect<void> =>
-  Effect.sleep(Math.min(Math.max(millis, shortestTimer), longestTimer))
 
 /** The engine's options, decoded once; durations in milliseconds. */
 export interface Settings {

@@ -29,7 +29,7 @@ export interface Storage {
     method: string,
     call: Effect.Effect<A, IdempotencyStorageError>
   ) => Effect.Effect<A, IdempotencyStorageError>
-  /** The same, answered at once while the breaker is open. Never for what an owner does. */
+  /** The same, refused where it is called while the breaker is open. Never for what an owner does. */
   readonly unlessOpen: Storage["within"]
 }
 
@@ -63,11 +63,12 @@ export const makeStorage = (
     const opened = Effect.unsafeMakeLatch(false)
     let isOpen = false
 
-    const succeeded = Effect.sync(() => {
+    const succeeded = <A>(value: A): Effect.Effect<A> => {
       failuresInARow = 0
-    })
+      return Effect.succeed(value)
+    }
     const failed = (error: IdempotencyStorageError): Effect.Effect<void> => {
-      if (!saysStoreIsAway(error)) return succeeded
+      if (!saysStoreIsAway(error)) return succeeded(undefined)
       failuresInARow++
       if (isOpen || failuresInARow < settings.breakerThreshold) return Effect.void
       isOpen = true
@@ -78,14 +79,17 @@ export const makeStorage = (
     }
 
     const attempt = <A>(operation: string, method: string, call: Effect.Effect<A, IdempotencyStorageError>) =>
-      pipe(
-        deadlines.within(
-          call,
-          settings.attemptTimeout,
-          () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
-        ),
-        Effect.tapBoth({ onFailure: failed, onSuccess: () => succeeded })
+      deadlines.within(
+        call,
+        settings.attemptTimeout,
+        () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
       )
+
+    const once: Storage["once"] = (operation, method, call) =>
+      Effect.matchEffect(attempt(operation, method, call), {
+        onFailure: (error) => Effect.zipRight(failed(error), Effect.fail(error)),
+        onSuccess: succeeded
+      })
 
     const retried = <A>(
       first: IdempotencyStorageError,
@@ -120,10 +124,11 @@ export const makeStorage = (
       )
     }
 
-    const within: Storage["within"] = (operation, method, call) => {
-      const once = attempt(operation, method, call)
-      return Effect.catchAll(once, (error) => retried(error, once))
-    }
+    const within: Storage["within"] = (operation, method, call) =>
+      Effect.matchEffect(attempt(operation, method, call), {
+        onFailure: (error) => Effect.zipRight(failed(error), retried(error, once(operation, method, call))),
+        onSuccess: succeeded
+      })
 
     const refusal = (operation: string, method: string) =>
       new IdempotencyStorageError({
@@ -142,7 +147,7 @@ export const makeStorage = (
     const closeWhenItAnswers = pipe(
       opened.await,
       Effect.zipRight(Effect.sleep(settings.breakerProbeInterval)),
-      Effect.zipRight(attempt(probe.operation, "read", claims.read([probe]))),
+      Effect.zipRight(once(probe.operation, "read", claims.read([probe]))),
       Effect.matchEffect({
         onFailure: (error) =>
           saysStoreIsAway(error) ? Effect.logDebug("idempotency: the store still does not answer", error) : close,
@@ -153,10 +158,10 @@ export const makeStorage = (
 
     return {
       claims,
-      once: attempt,
+      once,
       within,
       unlessOpen: (operation, method, call) =>
-        Effect.suspend(() => (isOpen ? Effect.fail(refusal(operation, method)) : within(operation, method, call)))
+        isOpen ? Effect.fail(refusal(operation, method)) : within(operation, method, call)
     }
   })
 

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import { IdempotencyKey } from "../../IdempotencyKey.js"
 import { IdempotentExecution } from "../../IdempotentExecution.js"
-import { CurrentRun } from "../currentRun.js"
+import { executionContext } from "../currentRun.js"
 import type { Engine } from "../engine/engine.js"
 import type { ExecutionRequest, Ownership } from "../engine/request.js"
 import { executionOf } from "../execution.js"
@@ -13,15 +13,14 @@ import { executionOf } from "../execution.js"
 /** What is put around a handler. */
 export type Provided = HttpServerRequest.HttpServerRequest | IdempotentExecution | Scope.Scope
 
+const ofRequest = (request: HttpServerRequest.HttpServerRequest, scope: Scope.Scope) =>
+  Context.add(Context.make(HttpServerRequest.HttpServerRequest, request), Scope.Scope, scope)
+
 const contextOf = (
   request: HttpServerRequest.HttpServerRequest,
   scope: Scope.Scope,
   execution: Context.Tag.Service<IdempotentExecution>
-): Context.Context<Provided> =>
-  Context.make(HttpServerRequest.HttpServerRequest, request).pipe(
-    Context.add(Scope.Scope, scope),
-    Context.add(IdempotentExecution, execution)
-  )
+): Context.Context<Provided> => Context.add(ofRequest(request, scope), IdempotentExecution, execution)
 
 /** A handler in the execution that surrounds it. */
 export const within = <A, E, R>(
@@ -49,14 +48,17 @@ export const owning = <A, E, R>(
   scope: Scope.Scope,
   run: { readonly engine: Engine; readonly ownership: Ownership; readonly request: ExecutionRequest }
 ): Effect.Effect<A, E, Exclude<R, Provided>> => {
-  const { idempotencyKey, operation } = run.request.identifiers
-  const execution = executionOf(operation, idempotencyKey, undefined, run.ownership.attempt)
-  const context: Context.Context<Provided> = Context.add(contextOf(request, scope, execution), CurrentRun, {
-    engine: run.engine,
-    ownership: run.ownership,
-    flight: run.ownership.flight ?? run.request.parent,
-    execution,
-    stepNames: new Set<string>()
+  const { engine, ownership, request: asked } = run
+  const { idempotencyKey, operation } = asked.identifiers
+  const execution = executionOf(operation, idempotencyKey, undefined, ownership.attempt)
+  return Effect.suspend(() => {
+    const flight = ownership.flight ?? asked.parent
+    const context: Context.Context<Provided> = executionContext(ofRequest(request, scope), {
+      engine,
+      ownership,
+      flight,
+      execution
+    })
+    return Effect.provide(self, context)
   })
-  return Effect.suspend(() => Effect.provide(self, context))
 }

@@ -10,10 +10,7 @@ export const targetOf = ({ originalUrl }: HttpServerRequest.HttpServerRequest): 
 }
 
 /** SHA-256 over method, path with query, content type and the raw body, each preceded by its length. */
-export const requestFingerprint = (
-  request: HttpServerRequest.HttpServerRequest,
-  body: Uint8Array
-): Uint8Array<ArrayBuffer> => {
+export const requestFingerprint = (request: HttpServerRequest.HttpServerRequest, body: Uint8Array) => {
   const hash = createHash("sha256")
   for (const text of [request.method, targetOf(request), request.headers["content-type"] ?? ""]) {
     hash.update(`${Buffer.byteLength(text)}:`).update(text)

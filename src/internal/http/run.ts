@@ -19,6 +19,7 @@ import * as Scope from "effect/Scope"
 import type { Engine } from "../engine/engine.js"
 import type { Loss } from "../engine/leases.js"
 import type { ExecutionRequest, Ownership } from "../engine/request.js"
+import { differ } from "../transition.js"
 import { owning, type Provided } from "./execution.js"
 import type { Rules } from "./options.js"
 import { problemResponse } from "./problem.js"
@@ -71,8 +72,7 @@ const lost = <A, E, R>(call: Call<A, E, R>, loss: Loss): Effect.Effect<Response>
     return Effect.succeed(problemResponse({ code: "idempotency_outcome_unknown" }, policy.problemType))
   }
   const { record } = loss
-  const isOther = record?.fingerprint !== undefined && fingerprint !== undefined && record.fingerprint !== fingerprint
-  if (record === undefined || isOther) {
+  if (record === undefined || differ(record.fingerprint, fingerprint)) {
     const problem = { code: "idempotency_request_in_flight", retryAfter: Duration.millis(lease) } as const
     return Effect.succeed(problemResponse(problem, policy.problemType))
   }

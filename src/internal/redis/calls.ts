@@ -3,8 +3,9 @@ import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import { Call } from "../call.js"
 import type { For } from "../protocol.js"
-import type { Send } from "./client.js"
+import type { Confirmation, Send, Turn } from "./client.js"
 import { MemberFailure } from "./errors.js"
 import type { Script } from "./scripts.js"
 import type { Verb } from "./verbs.js"
@@ -13,15 +14,25 @@ import type { Verb } from "./verbs.js"
 const keysPerCall = 128
 const lengthPerCall = 1_048_576
 
-/** Members in order, as many to a chunk as one call may hold. */
-const chunksOf = <A>(members: ReadonlyArray<A>, lengthOf: (member: A) => number): Array<Array.NonEmptyArray<A>> => {
+/**
+ * What one call of a turn's calls may hold: the client reads an answer while the server works on the next call. With
+ * 100 callers a replay takes 0.7 of the time that it takes with all of them in one call, a first execution 0.75.
+ */
+const gatheredPerCall = 32
+
+/** Members in order, so many to a chunk at most, and as many as one call may hold. */
+const chunksOf = <A>(
+  members: ReadonlyArray<A>,
+  most: number,
+  lengthOf: (member: A) => number
+): Array<Array.NonEmptyArray<A>> => {
   const chunks: Array<Array.NonEmptyArray<A>> = []
   let length = 0
   for (const member of members) {
     const last = chunks[chunks.length - 1]
     const own = lengthOf(member)
     length += own
-    if (last !== undefined && last.length < keysPerCall && length <= lengthPerCall) {
+    if (last !== undefined && last.length < most && length <= lengthPerCall) {
       last.push(member)
     } else {
       chunks.push([member])
@@ -37,7 +48,7 @@ const lengthOf = (args: ReadonlyArray<string>): number => args.reduce((sum, { le
 interface Member {
   readonly key: string
   readonly args: ReadonlyArray<string>
-  readonly onReply: (reply: unknown) => void
+  readonly onReply: (reply: unknown, confirmation: Confirmation | undefined) => void
   readonly onFailure: (error: unknown) => void
   /** Nobody waits any more: what has not been sent need not be. */
   givenUp: boolean
@@ -48,24 +59,26 @@ const post = (send: Send, script: Script, members: ReadonlyArray<Member>): void 
     script,
     members.map(({ key }) => key),
     members.flatMap(({ args }) => args),
-    (replies) => {
-      for (const [index, { onReply }] of members.entries()) onReply(isArray(replies) ? replies[index] : undefined)
+    ({ confirmation, replies }) => {
+      for (const [index, { onReply }] of members.entries()) {
+        onReply(isArray(replies) ? replies[index] : undefined, confirmation)
+      }
     },
     (error) => {
       for (const { onFailure } of members) onFailure(error)
     }
   )
 
-/** What comes in one turn of the event loop goes as one call: a call costs the client and the server more than a member. */
-const makeGathering = (send: Send, script: Script): ((member: Member) => void) => {
+/** What comes in one turn of the event loop shares calls: a call costs the client and the server more than a member. */
+const makeGathering = (send: Send, script: Script, turn: Turn): ((member: Member) => void) => {
   let gathered: Array<Member> = []
   const flush = () => {
     const members = gathered.filter(({ givenUp }) => !givenUp)
     gathered = []
-    for (const chunk of chunksOf(members, ({ args }) => lengthOf(args))) post(send, script, chunk)
+    for (const chunk of chunksOf(members, gatheredPerCall, ({ args }) => lengthOf(args))) post(send, script, chunk)
   }
   return (member) => {
-    if (gathered.length === 0) process.nextTick(flush)
+    if (gathered.length === 0) turn(flush)
     gathered.push(member)
   }
 }
@@ -74,15 +87,30 @@ const makeGathering = (send: Send, script: Script): ((member: Member) => void) =
 export interface CallOptions {
   readonly send: Send
   readonly keyOf: (identifiers: IdempotencyIdentifiers) => string
-  /** Whether calls of one turn go together: not in a cluster, where a slot that moves refuses calls of several keys. */
-  readonly gather: boolean
+  /** When calls of one turn go together: never in a cluster, where a slot that moves refuses calls of several keys. */
+  readonly turn: Turn | undefined
   readonly refail: (operation: string, method: string) => (error: unknown) => IdempotencyStorageError
+}
+
+/** What a verb does about ends that are not the common one. */
+export interface Otherwise<Request, Reply> {
+  /** May know another call for one that failed. */
+  readonly instead?: (
+    error: IdempotencyStorageError,
+    identifiers: IdempotencyIdentifiers,
+    request: Request
+  ) => Call<Reply, IdempotencyStorageError> | undefined
+  /** Whether a reply says that something was written, which then waits for its confirmation, where there are any. */
+  readonly hasWritten?: (reply: Reply) => boolean
+  /** What becomes of a reply without its confirmation: it fails, unless this says otherwise. Takes no time. */
+  readonly unconfirmed?: (reply: Reply, error: IdempotencyStorageError) => Effect.Effect<Reply, IdempotencyStorageError>
 }
 
 export interface Calls {
   readonly one: <Request, Reply>(
-    verb: Verb<Request, Reply>
-  ) => (identifiers: IdempotencyIdentifiers, request: Request) => Effect.Effect<Reply, IdempotencyStorageError>
+    verb: Verb<Request, Reply>,
+    otherwise?: Otherwise<Request, Reply>
+  ) => (identifiers: IdempotencyIdentifiers, request: Request) => Call<Reply, IdempotencyStorageError>
   /** One call for keys that need not be those of identities. */
   readonly call: <Request, Reply>(
     verb: Verb<Request, Reply>,
@@ -102,18 +130,30 @@ export interface Calls {
   ) => Effect.Effect<Array<Reply>, IdempotencyStorageError>
 }
 
-export const makeCalls = ({ gather, keyOf, refail, send }: CallOptions): Calls => {
-  const one: Calls["one"] = ({ decode, encode, method, script }) => {
-    const give = gather ? makeGathering(send, script) : (member: Member) => post(send, script, [member])
+export const makeCalls = ({ keyOf, refail, send, turn }: CallOptions): Calls => {
+  const one: Calls["one"] = ({ decode, encode, method, script }, { hasWritten, instead, unconfirmed } = {}) => {
+    const give =
+      turn === undefined ? (member: Member) => post(send, script, [member]) : makeGathering(send, script, turn)
     return (identifiers, request) =>
-      Effect.async((resume) => {
-        const onFailure = (error: unknown) => resume(Effect.fail(refail(identifiers.operation, method)(error)))
+      new Call((clock, resume) => {
+        const onFailure = (cause: unknown) => {
+          const error = refail(identifiers.operation, method)(cause)
+          const other = instead?.(error, identifiers, request)
+          if (other === undefined) resume(Effect.fail(error))
+          else other.start(clock, resume)
+        }
         const member: Member = {
           key: keyOf(identifiers),
           args: encode(request),
-          onReply: (reply) => {
+          onReply: (raw, confirmation) => {
             try {
-              resume(Effect.succeed(decode(memberOf(reply))))
+              const reply = decode(memberOf(raw))
+              if (confirmation === undefined || hasWritten?.(reply) !== true) return resume(Effect.succeed(reply))
+              void confirmation.then((cause) => {
+                if (cause === undefined) return resume(Effect.succeed(reply))
+                const error = refail(identifiers.operation, method)(cause)
+                resume(unconfirmed?.(reply, error) ?? Effect.fail(error))
+              })
             } catch (error) {
               onFailure(error)
             }
@@ -122,9 +162,9 @@ export const makeCalls = ({ gather, keyOf, refail, send }: CallOptions): Calls =
           givenUp: false
         }
         give(member)
-        return Effect.sync(() => {
+        return () => {
           member.givenUp = true
-        })
+        }
       })
   }
 
@@ -135,7 +175,7 @@ export const makeCalls = ({ gather, keyOf, refail, send }: CallOptions): Calls =
         script,
         keys,
         requests.flatMap(encode),
-        (replies) => {
+        ({ replies }) => {
           try {
             const all = isArray(replies) ? replies : []
             resume(Effect.succeed(keys.map((_, index) => decode(memberOf(all[index])))))
@@ -158,7 +198,7 @@ export const makeCalls = ({ gather, keyOf, refail, send }: CallOptions): Calls =
   const chunked: Calls["chunked"] = (verb, members) =>
     Effect.map(
       Effect.forEach(
-        chunksOf(members, ({ request }) => lengthOf(verb.encode(request))),
+        chunksOf(members, keysPerCall, ({ request }) => lengthOf(verb.encode(request))),
         (chunk) => together(verb, chunk),
         { concurrency: "unbounded" }
       ),

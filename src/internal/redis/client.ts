@@ -30,11 +30,34 @@ export interface SubscriberOptions {
   readonly keepAlive: number
 }
 
+/** A connection for calls that replicas confirm. */
+export interface ConfirmingConnection extends RedisCommands {
+  connect(): Promise<void>
+  wait(replicas: number, milliseconds: number): Promise<number>
+  disconnect(): void
+  on(event: "error", listener: (error: unknown) => void): unknown
+}
+
+/** How a connection for calls that replicas confirm differs from the one it is made from. */
+export interface ConfirmingOptions {
+  readonly lazyConnect: true
+  readonly enableOfflineQueue: false
+  readonly enableAutoPipelining: false
+  readonly readOnly: false
+  readonly maxRetriesPerRequest: 0
+  readonly retryStrategy: (times: number) => number
+  readonly reconnectOnError: (error: Error) => boolean
+  readonly connectTimeout: number
+  readonly commandTimeout: number
+  readonly socketTimeout: number
+  readonly keepAlive: number
+}
+
 /** `Redis` of `ioredis`: a single node, or the primary that Sentinel names. */
 export interface RedisNodeClient extends RedisCommands {
   readonly options: { readonly keyPrefix?: string | undefined }
   config(subcommand: "GET", parameter: string): Promise<unknown>
-  duplicate(override: SubscriberOptions): SubscriberConnection
+  duplicate(override: SubscriberOptions | ConfirmingOptions): SubscriberConnection & ConfirmingConnection
 }
 
 /** `Cluster` of `ioredis`. */
@@ -48,17 +71,34 @@ export type RedisClient = RedisNodeClient | RedisClusterClient
 
 export const isCluster = (client: RedisClient): client is RedisClusterClient => "nodes" in client
 
+/** Why what a call has written is not confirmed, or nothing if it is. Never rejected. */
+export type Confirmation = Promise<Error | undefined>
+
+/** What a call gave, and where its writes are to be confirmed, whether they are. */
+export interface Told {
+  readonly replies: unknown
+  readonly confirmation?: Confirmation | undefined
+}
+
 /** One call of a script, of which exactly one end is told. It cannot be recalled. */
 export type Send = (
   script: Script,
   keys: ReadonlyArray<string>,
   args: ReadonlyArray<string>,
-  onReplies: (replies: unknown) => void,
+  onReplies: (told: Told) => void,
   onFailure: (error: unknown) => void
 ) => void
 
+/** When what comes in one turn of the event loop is sent. */
+export type Turn = (flush: () => void) => void
+
+const told = (replies: unknown): Told => ({ replies })
+
 /** Sends scripts by their digests, and as texts where the server does not remember them. */
-export const makeSend = (client: RedisClient): Send => {
+export const makeSend = (
+  client: RedisCommands,
+  issue: (command: () => Promise<unknown>) => Promise<Told> = (command) => command().then(told)
+): Send => {
   let knowsHeaders = true
 
   const send: Send = (script, keys, args, onReplies, onFailure) => {
@@ -71,16 +111,18 @@ export const makeSend = (client: RedisClient): Send => {
       send(script, keys, args, onReplies, onFailure)
     }
     const onDigest = (error: unknown) =>
-      isNoScript(error) ? attempt(() => client.eval(text.lua, keys.length, input), onReplies, onText) : onFailure(error)
-    attempt(() => client.evalsha(text.sha, keys.length, input), onReplies, onDigest)
+      isNoScript(error)
+        ? attempt(() => issue(() => client.eval(text.lua, keys.length, input)), onReplies, onText)
+        : onFailure(error)
+    attempt(() => issue(() => client.evalsha(text.sha, keys.length, input)), onReplies, onDigest)
   }
   return send
 }
 
 /** A promise with both of its ends listened to, or the exception in place of one. */
 const attempt = (
-  call: () => Promise<unknown>,
-  onReply: (replies: unknown) => void,
+  call: () => Promise<Told>,
+  onReply: (told: Told) => void,
   onFailure: (error: unknown) => void
 ): void => {
   try {

@@ -55,7 +55,9 @@ export const decodeSteps = (payload: string): ReadonlyArray<Step> | undefined =>
   return steps
 }
 
-const header = /^1 ([PUCR]) ([^ \n]+) (\d+) (-?\d+) (-?\d+) (\d+) (\d+) (-|[a-z]{1,2}) ([^ \n]+)\n/
+/** Numbers as long as Lua writes them, instants as long as a date takes them. */
+const header =
+  /^1 ([PUCR]) ([^ \n]+) (\d{1,14}) (-?\d{1,15}) (-?\d{1,15}) (\d{1,14}) (\d{1,14}) (-|[a-z]{1,2}) ([^ \n]+)\n/
 
 export const corrupted = (cause: string): Corrupted => ({ _tag: "Corrupted", cause })
 

@@ -3,11 +3,13 @@ import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type { Call } from "../call.js"
 import type * as Protocol from "../protocol.js"
 import { storedKey } from "../storedKey.js"
 import * as transition from "../transition.js"
-import { makeCalls } from "./calls.js"
+import { makeCalls, type Otherwise } from "./calls.js"
 import { isCluster, makeSend, type RedisClient } from "./client.js"
+import type { Confirming } from "./confirming.js"
 import { isRefusedForMemory, storageError } from "./errors.js"
 import type { Verb } from "./verbs.js"
 import * as verbs from "./verbs.js"
@@ -32,6 +34,16 @@ export interface RedisDriver {
   readonly probe: Effect.Effect<void, IdempotencyStorageError>
 }
 
+/** Claims and completions that replicas confirm. */
+export interface Durable {
+  readonly confirming: Confirming
+  /** Counts a result that was recorded, but not confirmed. */
+  readonly recordUnconfirmed: (operation: string) => Effect.Effect<void>
+}
+
+const isOwner = ({ _tag }: Protocol.ClaimReply): boolean => _tag === "Claimed" || _tag === "AlreadyMine"
+const isDone = ({ _tag }: Protocol.CompleteReply): boolean => _tag === "Done"
+
 /**
  * The verbs as scripts, one call each; in a cluster a call per key, unless the prefix puts all keys in one slot.
  * `explain` may know more about a failure than the client says.
@@ -40,7 +52,8 @@ export const makeRedisDriver = (
   client: RedisClient,
   keyPrefix: string,
   changes: Changes,
-  explain: (error: unknown) => unknown = identity
+  explain: (error: unknown) => unknown = identity,
+  durable?: Durable
 ): RedisDriver => {
   // The client adds its own prefix to the keys of a script, but not to the channels of a subscription.
   const fullPrefix = `${client.options.keyPrefix ?? ""}${keyPrefix}`
@@ -50,12 +63,14 @@ export const makeRedisDriver = (
     const toStorageError = storageError(operation, method)
     return (error: unknown) => toStorageError(explain(error))
   }
-  const { call, chunked, one, together } = makeCalls({
+  const calls = makeCalls({
     send: makeSend(client),
     keyOf,
     refail,
-    gather: !isCluster(client)
+    turn: isCluster(client) ? undefined : (flush) => process.nextTick(flush)
   })
+  const { call, chunked, one, together } = calls
+  const confirmed = durable === undefined ? calls : makeCalls({ ...durable.confirming, keyOf, refail })
 
   const many = <Request, Reply>(
     verb: Verb<Request, Reply>,
@@ -69,7 +84,6 @@ export const makeRedisDriver = (
     })
   }
 
-  const claim = one(verbs.claim)
   const snapshot = one(verbs.read)
   const renewOne = one(verbs.renew)
 
@@ -78,15 +92,17 @@ export const makeRedisDriver = (
     identifiers: IdempotencyIdentifiers,
     request: Protocol.ClaimRequest,
     refusal: IdempotencyStorageError
-  ): Effect.Effect<Protocol.ClaimReply, IdempotencyStorageError> =>
-    Effect.matchEffect(snapshot(identifiers, undefined), {
-      onFailure: () => Effect.fail(refusal),
-      onSuccess: ({ now, state }) => {
-        if (state?._tag === "Corrupted") return Effect.succeed(state)
-        const { reply } = transition.claim(state, request, now)
-        return reply._tag === "Claimed" || reply._tag === "AlreadyMine" ? Effect.fail(refusal) : Effect.succeed(reply)
-      }
-    })
+  ): Call<Protocol.ClaimReply, IdempotencyStorageError> =>
+    snapshot(identifiers, undefined).followed(() =>
+      Effect.matchEffect({
+        onFailure: () => Effect.fail(refusal),
+        onSuccess: ({ now, state }) => {
+          if (state?._tag === "Corrupted") return Effect.succeed(state)
+          const { reply } = transition.claim(state, request, now)
+          return isOwner(reply) ? Effect.fail(refusal) : Effect.succeed(reply)
+        }
+      })
+    )
 
   /** Its node's failure is not that of the leases on other nodes. */
   const renewAlone = ({ identifiers, request }: Protocol.For<Protocol.RenewRequest>) =>
@@ -94,13 +110,23 @@ export const makeRedisDriver = (
       Effect.succeed<Protocol.RenewReply>({ _tag: "Failed", error })
     )
 
+  // One that is not confirmed fails and stays: the next attempt finds it and asks again for its confirmation, and the
+  // engine releases it when it gives up.
+  const claiming: Otherwise<Protocol.ClaimRequest, Protocol.ClaimReply> = {
+    hasWritten: isOwner,
+    instead: (error, identifiers, request) =>
+      isRefusedForMemory(error.cause) ? claimFromSnapshot(identifiers, request, error) : undefined
+  }
+
+  const completing: Otherwise<Protocol.CompleteRequest, Protocol.CompleteReply> = {
+    hasWritten: isDone,
+    unconfirmed: (reply, { operation }) => Effect.as(durable?.recordUnconfirmed(operation) ?? Effect.void, reply)
+  }
+
   const driver: Protocol.Driver = {
     name: "redis",
-    claim: (identifiers, request) =>
-      Effect.catchAll(claim(identifiers, request), (error) =>
-        isRefusedForMemory(error.cause) ? claimFromSnapshot(identifiers, request, error) : Effect.fail(error)
-      ),
-    complete: one(verbs.complete),
+    claim: confirmed.one(verbs.claim, claiming),
+    complete: confirmed.one(verbs.complete, completing),
     release: one(verbs.release),
     hold: one(verbs.hold),
     saveStep: one(verbs.saveStep),
@@ -114,11 +140,15 @@ export const makeRedisDriver = (
       records.length > 1 && allOrNothing ? together(verbs.insertTogether, records) : many(verbs.insert, records),
     atomicTogether: (identifiers) => sharesSlot || new Set(identifiers.map(keyOf)).size <= 1,
     remove: (identifiers) => many(verbs.remove, unbound(identifiers)),
-    changes: (identifiers) => changes.of(fullPrefix + storedKey(identifiers))
+    changes: (identifiers) => changes.of(fullPrefix + storedKey(identifiers)),
+    objection: durable?.confirming.objection
   }
 
   // No identity has this key: theirs hold a colon after the prefix.
-  const probe = Effect.asVoid(call(verbs.probe, "", [`${keyPrefix}probe`], [undefined]))
+  const probe = Effect.zipRight(
+    call(verbs.probe, "", [`${keyPrefix}probe`], [undefined]),
+    durable === undefined ? Effect.void : Effect.mapError(durable.confirming.probe, refail("", "probe"))
+  )
 
   return { driver, probe }
 }

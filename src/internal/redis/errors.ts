@@ -9,6 +9,11 @@ export class MemberFailure extends Error {
   override readonly name = "MemberFailure"
 }
 
+/** Replicas did not confirm in time what was written; or it cannot be known whether, as `cause` says. */
+export class Unconfirmed extends Error {
+  override readonly name = "Unconfirmed"
+}
+
 const unavailable: Sorted = { reason: "Unavailable", applied: "no" }
 const refused: Sorted = { reason: "Rejected", applied: "no" }
 const misconfigured: Sorted = { reason: "Misconfigured", applied: "no" }
@@ -80,6 +85,9 @@ const innermost = (error: unknown): unknown => {
 }
 
 export const sort = (error: unknown): Sorted => {
+  if (error instanceof Unconfirmed) {
+    return { reason: error.cause === undefined ? "Rejected" : sort(error.cause).reason, applied: "unknown" }
+  }
   const inner = innermost(error)
   const code = codeOf(inner)
   const known = code === undefined ? undefined : byCode[code]

@@ -26,14 +26,25 @@ const state = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+local function unitsOf(text)
+  if not string.find(text, '[\\128-\\255]') then return #text end
+  local _, characters = string.gsub(text, '[^\\128-\\191]', '')
+  local _, pairs = string.gsub(text, '[\\240-\\247]', '')
+  return characters + pairs
+end
+
 local function walk(payload, visit)
   local at, count, units = 1, 0, 0
   while at <= #payload do
     local nameUnits, resultUnits, nameBytes, resultBytes, start = string.match(payload, '^(%d+) (%d+) (%d+) (%d+)\\n()', at)
     if not start then return nil end
-    local ending = start + nameBytes + resultBytes
+    local middle = start + nameBytes
+    local ending = middle + resultBytes
     if ending > #payload + 1 then return nil end
-    if visit then visit(string.sub(payload, start, start + nameBytes - 1)) end
+    local name = string.sub(payload, start, middle - 1)
+    if unitsOf(name) ~= tonumber(nameUnits) then return nil end
+    if unitsOf(string.sub(payload, middle, ending - 1)) ~= tonumber(resultUnits) then return nil end
+    if visit then visit(name) end
     count, units, at = count + 1, units + nameUnits + resultUnits, ending
   end
   return count, units
@@ -48,11 +59,14 @@ local function load(key)
   end
   local tag, token, attempt, created, till, retention, unknown, detail, fingerprint, at = string.match(
     raw, '^1 ([PUCR]) ([^ \\n]+) (%d+) (%-?%d+) (%-?%d+) (%d+) (%d+) ([%l%-]+) ([^ \\n]+)\\n()')
-  if tag == 'C' and (detail == 's' or detail == 'f' or detail == 'u')
+  if (tag == 'C' and (detail == 's' or detail == 'f' or detail == 'u')
     or tag == 'P' and (detail == 'l' or detail == 'm')
     or tag == 'R' and detail == '-'
-    or tag == 'U' and string.find(detail, '^[lm][lh]$')
+    or tag == 'U' and string.find(detail, '^[lm][lh]$'))
+    and #attempt <= 14 and #retention <= 14 and #unknown <= 14
+    and #(string.gsub(created, '-', '')) <= 15 and #(string.gsub(till, '-', '')) <= 15
   then
+    if tag == 'C' and tonumber(till) <= now then return nil end
     local payload = ''
     if tag ~= 'C' and at <= #raw then
       payload = string.sub(raw, at)
@@ -67,14 +81,14 @@ local function load(key)
 end
 `
 
-/** Without a time to live the key keeps its own. */
+/** Without a time to live the key keeps its own. The server keeps a key for its last millisecond, the protocol does not. */
 const put = `
 local function put(key, state, timeToLive)
   local value = '1 ' .. state.tag .. ' ' .. state.token .. ' ' .. state.attempt .. ' ' .. state.created .. ' ' ..
     state.till .. ' ' .. state.retention .. ' ' .. state.unknown .. ' ' .. state.detail .. ' ' .. state.fingerprint ..
     '\\n' .. state.payload
   if timeToLive then
-    redis.call('SET', key, value, 'PXAT', now + math.max(1, timeToLive))
+    redis.call('SET', key, value, 'PXAT', now + math.max(1, timeToLive) - 1)
   else
     redis.call('SET', key, value, 'KEEPTTL')
   end
@@ -82,7 +96,7 @@ end
 `
 
 /** What a waiter waits for ends with a message on the channel of the key's name, whose failure is its own. */
-const putAndNotify = `${put}
+export const putAndNotify = `${put}
 local function putAndNotify(key, state, timeToLive)
   put(key, state, timeToLive)
   redis.pcall('PUBLISH', key, '')
@@ -115,7 +129,7 @@ const toReleased = `
 local function toReleased(key, state)
   local timeToLive = state.retention
   if state.tag == 'C' then
-    timeToLive, state.retention = nil, math.max(0, state.till - state.created)
+    timeToLive, state.retention = nil, math.min(math.max(0, state.till - state.created), 1e13)
   end
   if state.payload == '' then state.fingerprint = '-' end
   state.tag, state.till, state.unknown, state.detail = 'R', 0, 0, '-'
@@ -151,7 +165,7 @@ end
 return replies
 `
 
-const script = (...parts: ReadonlyArray<string>): string => [state, ...parts, forEachMember].join("")
+export const script = (...parts: ReadonlyArray<string>): string => [state, ...parts, forEachMember].join("")
 
 export const claim = script(
   putAndNotify,
@@ -332,7 +346,7 @@ local function verb(key)
   if not state then return { 'N' } end
   local expiry = redis.pcall('PEXPIRETIME', key)
   if type(expiry) == 'table' then expiry = now + redis.call('PTTL', key) end
-  if expiry < now then expiry = now + state.retention end
+  if expiry < now then expiry = now + state.retention else expiry = expiry + 1 end
   return { 'V', state.raw, now, expiry }
 end
 `)
@@ -346,47 +360,13 @@ local function verb(key)
 end
 `)
 
-const insertion = `${putAndNotify}
-local function inTheWay(key, token)
-  local state, unreadable = load(key)
-  if unreadable then return unreadable end
-  if not state or state.tag == 'R' then return nil, state end
-  if state.tag == 'C' and state.token == token then return { 'I' } end
-  return { 'C' }
-end
-
-local function verb(key, token, kind, fingerprint, attempt, created, till, retention, payload)
-  local reply, released = inTheWay(key, token)
-  if reply then return reply end
-  if released then attempt = math.max(attempt, released.attempt) end
-  putAndNotify(key, {
-    tag = 'C', token = token, attempt = attempt, created = created, till = till, retention = 0, unknown = 0,
-    detail = kind, fingerprint = fingerprint, payload = payload
-  }, retention)
-  return { 'I' }
-end
-`
-
-export const insert = script(insertion)
-
-/** First looks whether anything is in the way, and answers so without a change. */
-export const insertTogether = script(
-  insertion,
-  `
-local blocked, looks = false, {}
-for index, key in ipairs(KEYS) do
-  looks[index] = inTheWay(key, ARGV[(index - 1) * #ARGV / #KEYS + 1]) or { 'I' }
-  blocked = blocked or looks[index][1] ~= 'I'
-end
-if blocked then return looks end
-`
-)
-
-/** Changes nothing, but asks for every permission that the verbs need. */
+/** Changes nothing, but asks for every permission that the verbs need: all but that for notifications, which are hints. */
 export const probe = script(`
 local function verb(key)
   load(key)
   redis.call('SET', key, '', 'XX', 'PX', '1')
+  if type(redis.pcall('PEXPIRETIME', key)) == 'table' then redis.call('PTTL', key) end
+  redis.call('DEL', key)
   return { 'R' }
 end
 `)

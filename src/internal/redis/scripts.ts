@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto"
 import * as lua from "./lua.js"
+import * as luaInsertion from "./luaInsertion.js"
 
 /** A text that the server can evaluate, with the digest by which it remembers it. */
 interface Text {
@@ -27,8 +28,8 @@ const script = (flags: "" | "allow-oom" | "no-writes", body: string): Script => 
 
 export const claim = script("", lua.claim)
 export const saveStep = script("", lua.saveStep)
-export const insert = script("", lua.insert)
-export const insertTogether = script("", lua.insertTogether)
+export const insert = script("", luaInsertion.insert)
+export const insertTogether = script("", luaInsertion.insertTogether)
 export const renew = script("allow-oom", lua.renew)
 export const complete = script("allow-oom", lua.complete)
 export const release = script("allow-oom", lua.release)

@@ -30,7 +30,7 @@ export interface DriverDependencies {
   readonly changes: Changes
   /** Runs on one connection, in a transaction: all of it or nothing. */
   readonly atomically: <A>(body: (records: Records) => Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
-  readonly objection: Effect.Effect<string | undefined>
+  readonly objection: Protocol.Driver["objection"]
 }
 
 type Next<Reply> = (state: Protocol.State | undefined, now: number) => transition.Transition<Reply>

@@ -39,11 +39,12 @@ const channelOf = (table: string): string =>
 /** How long the layer tries to reach the database while it is built. */
 const startupTimeout = "5 seconds"
 
-const objection = Effect.map(openTransaction, (transaction) =>
-  transaction === undefined
-    ? undefined
-    : "a claim outlives its caller's transaction: inside one use withIdempotentTransaction, or claim before it is opened"
-)
+const objection = () =>
+  Effect.map(openTransaction, (transaction) =>
+    transaction === undefined
+      ? undefined
+      : "a claim outlives its caller's transaction: inside one use withIdempotentTransaction, or claim before it is opened"
+  )
 
 export const makeSql = ({
   operationTimeout,

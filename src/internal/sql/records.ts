@@ -3,7 +3,14 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
-import type { CompleteReply, CompleteRequest, Corrupted, Outcome, State } from "../protocol.js"
+import {
+  type CompleteReply,
+  type CompleteRequest,
+  type Corrupted,
+  latestInstant,
+  type Outcome,
+  type State
+} from "../protocol.js"
 import { live } from "../transition.js"
 import { isDuplicate } from "./errors.js"
 import { fromRow, integerOf, type Row, toRow } from "./row.js"
@@ -57,13 +64,11 @@ export const completionOf = (outcome: Outcome, retention: number): ReadonlyArray
 
 const nameOfRow = (row: Row): string => `${row["operation"]}:${row["scope"]}:${row["idempotency_key"]}`
 
-const never = 8.64e15
-
 /** Until when what was found is judged as it was: then a lease lapses, or the record expires. */
 const judgedUntil = ({ now, state }: Found): number => {
-  if (state === undefined || state._tag === "Corrupted") return never
+  if (state === undefined || state._tag === "Corrupted") return latestInstant
   const instants = state._tag === "Processing" ? [state.leaseUntil, state.expiresAt] : [state.expiresAt]
-  return Math.min(never, ...instants.filter((instant) => instant > now))
+  return Math.min(latestInstant, ...instants.filter((instant) => instant > now))
 }
 
 export const foundOf = (row: Row): Found => ({

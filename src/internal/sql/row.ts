@@ -1,6 +1,6 @@
 /** A state as a row of the table, and back. */
 import * as Predicate from "effect/Predicate"
-import type { Corrupted, Guarantee, Outcome, State, Step } from "../protocol.js"
+import { type Corrupted, type Guarantee, isInstant, type Outcome, type State, type Step } from "../protocol.js"
 
 /** The columns of a state, after those of the identity and the version. */
 export const stateColumns = [
@@ -82,6 +82,12 @@ export const integerOf = (value: unknown): number | undefined => {
 
 const numberOf = (row: Row, column: Column): number => integerOf(row[column]) ?? refuse(column)
 
+/** Epoch milliseconds, as far as dates go. */
+const instantOf = (row: Row, column: Column): number => {
+  const instant = numberOf(row, column)
+  return isInstant(instant) ? instant : refuse(column)
+}
+
 const guaranteeOf = (row: Row): Guarantee => {
   const value = row["guarantee"]
   return value === "at-least-once" || value === "at-most-once" ? value : refuse("guarantee")
@@ -119,8 +125,8 @@ const stateOf = (row: Row): State => {
     token: textOf(row, "token"),
     attempt: numberOf(row, "attempt"),
     fingerprint: fingerprint === null ? undefined : textOf(row, "fingerprint"),
-    createdAt: numberOf(row, "created_at"),
-    expiresAt: numberOf(row, "expires_at")
+    createdAt: instantOf(row, "created_at"),
+    expiresAt: instantOf(row, "expires_at")
   }
   const tag = row["state"]
   if (tag === "Completed") return { _tag: tag, ...owned, outcome: outcomeOf(row) }
@@ -131,7 +137,7 @@ const stateOf = (row: Row): State => {
     guarantee: guaranteeOf(row),
     unknownRetention: numberOf(row, "unknown_retention")
   })
-  if (tag === "Processing") return { _tag: tag, ...terms(), leaseUntil: numberOf(row, "lease_until") }
+  if (tag === "Processing") return { _tag: tag, ...terms(), leaseUntil: instantOf(row, "lease_until") }
   if (tag !== "Unknown") return refuse("state")
   const reason = row["reason"]
   return { _tag: tag, ...terms(), reason: reason === "held" || reason === "lapsed" ? reason : refuse("reason") }

@@ -197,7 +197,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
   const greatest = dialect === "sqlite" ? "MAX" : "GREATEST"
   const patiently =
     dialect === "postgres"
-      ? `WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '${lockTimeout}', true) AS set) `
+      ? `WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '${lockTimeout}', true) AS set, ${now} AS at) `
       : ""
   const patient = dialect === "postgres" ? " FROM patience" : ""
   // The version of a row, by way of the patience that comes before it.
@@ -208,14 +208,18 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
   const identities = isMysql ? "" : " RETURNING operation, scope, idempotency_key"
   const ignoring = isMysql ? "" : " ON CONFLICT (operation, scope, idempotency_key) DO NOTHING"
 
-  const completed = `version = version + 1, state = 'Completed', outcome = ?, result = ?, created_at = ${now}, expires_at = ${now} + ?, lease_until = NULL, guarantee = NULL, retention = NULL, unknown_retention = NULL, steps = NULL`
+  // On Postgres each question for the time has an answer of its own: what belongs together is of one.
+  const at = dialect === "postgres" ? "patience.at" : now
+  const completed = `version = version + 1, state = 'Completed', outcome = ?, result = ?, created_at = ${at}, expires_at = ${at} + ?, lease_until = NULL, guarantee = NULL, retention = NULL, unknown_retention = NULL, steps = NULL`
 
   return {
     claim:
       dialect === "postgres" ? bySize((count) => numbered(claimStatement(full, now, lockTimeout)(count))) : undefined,
     hold: dialect === "postgres" ? numbered(holdStatement(full)) : undefined,
     lockTimeout: lockTimeouts[dialect],
-    finish: finish(`UPDATE ${full} SET ${completed} WHERE ${here} AND token = ?${instants}`),
+    finish: finish(
+      `${dialect === "postgres" ? `WITH patience AS MATERIALIZED (SELECT ${now} AS at) ` : ""}UPDATE ${full} SET ${completed}${patient} WHERE ${here} AND token = ?${instants}`
+    ),
     complete: isMysql
       ? undefined
       : finish(
@@ -247,7 +251,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
     ),
     renew: bySize((count) =>
       finish(
-        `${patiently}UPDATE ${full} SET version = version + 1, lease_until = ${now} + ?, expires_at = ${now} + CASE WHEN guarantee = 'at-most-once' THEN unknown_retention ELSE ${greatest}(retention, ?) END${patient} WHERE ${among([...identity, "token"], count)} AND ${intact} AND expires_at > ${now}${andPatient}${identities}`
+        `${patiently}UPDATE ${full} SET version = version + 1, lease_until = ${at} + ?, expires_at = ${at} + CASE WHEN guarantee = 'at-most-once' THEN unknown_retention ELSE ${greatest}(retention, ?) END${patient} WHERE ${among([...identity, "token"], count)} AND ${intact} AND expires_at > ${now}${andPatient}${identities}`
       )
     ),
     await: finish(

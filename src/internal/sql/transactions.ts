@@ -13,6 +13,7 @@ import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { Completed, Driver } from "../protocol.js"
+import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { differ } from "../transition.js"
 import { answeredWithin, BeginFailure, joinedTransaction, openTransaction, type Transaction } from "./connections.js"
@@ -86,12 +87,14 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
         return Effect.flatMap(Clock.currentTimeMillis, (now) =>
           now >= giveUpAt
             ? inFlight(request, 1000)
-            : Effect.flatMap(
-                Effect.timeoutOption(Deferred.await(other.ended), giveUpAt - now),
-                (ended): Effect.Effect<Result<A>, E | Failure, R> => {
-                  const record = Option.getOrUndefined(ended)
-                  return record === undefined ? own(request, body, giveUpAt) : recorded(request, record)
-                }
+            : pipe(
+                sleepUnless(giveUpAt - now, Effect.asVoid(Deferred.await(other.ended))),
+                Effect.zipRight(Deferred.poll(other.ended)),
+                Effect.flatMap(Option.getOrElse(() => Effect.succeed(undefined))),
+                Effect.flatMap(
+                  (record): Effect.Effect<Result<A>, E | Failure, R> =>
+                    record === undefined ? own(request, body, giveUpAt) : recorded(request, record)
+                )
               )
         )
       }

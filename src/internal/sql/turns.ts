@@ -8,6 +8,7 @@ import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import { pollDelay } from "../polling.js"
 import type { Completed } from "../protocol.js"
+import { sleepUnless } from "../sleep.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
 import type { Changes } from "./changes.js"
@@ -207,7 +208,7 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
         ? inFlight(request, remaining)
         : Effect.scoped(
             Effect.flatMap(Effect.zip(pollDelay(turns.polls++), changes.of(request.identifiers)), ([delay, changed]) =>
-              Effect.raceFirst(Effect.sleep(Math.min(delay, remaining + 1, turns.giveUpAt - now)), changed)
+              sleepUnless(Math.min(delay, remaining + 1, turns.giveUpAt - now), changed)
             )
           )
     )
