@@ -1,0 +1,48 @@
+/** The long form of the sweep: every step of every way that a call can go. */
+import { describe, expect, it } from "@effect/vitest"
+import { type Event, type Mode, sweepThrough } from "../support/sweep.js"
+import { nameOf, policiesOf, type Scenario, scenarios } from "../support/sweepScenarios.js"
+
+const inOneTurn: Mode = { yieldsAtEveryStep: false, latency: 0 }
+const inManyTurns: Mode = { yieldsAtEveryStep: true, latency: 2 }
+
+/** What happens, how fibers run, and at one in how many steps (of a time-out: milliseconds). */
+const sweeps: ReadonlyArray<readonly [event: Event, mode: Mode, stride: number]> = [
+  ["interrupt", inOneTurn, 1],
+  ["interrupt", inManyTurns, 1],
+  ["interrupt", { yieldsAtEveryStep: true, latency: 0 }, 7],
+  ["interrupt", { yieldsAtEveryStep: false, latency: 2 }, 7],
+  ["close", inOneTurn, 2],
+  ["close", inManyTurns, 11],
+  ["timeout", inManyTurns, 1],
+  ["timeout", { yieldsAtEveryStep: false, latency: 0 }, 1]
+]
+
+/** Sweeps are synchronous: in between, the test runner has its turn. */
+const eventLoop = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+/** What lasts seconds takes thousands of steps, most of them those of one retry or another. */
+const strideOf = (event: Event, stride: number, { faults, isOutage }: Scenario): number => {
+  if (event === "timeout") return faults === undefined ? stride : 97
+  if (isOutage === true) return 12 * stride + 1
+  return faults === undefined ? stride : 3 * stride
+}
+
+for (const scenario of scenarios) {
+  describe(scenario.name, () => {
+    for (const policy of policiesOf(scenario)) {
+      it(nameOf(policy), async () => {
+        const problems: Array<string> = []
+        let points = 0
+        for (const [event, mode, stride] of sweeps) {
+          await eventLoop()
+          const swept = sweepThrough({ scenario, policy, mode, event }, strideOf(event, stride, scenario))
+          points += swept.points
+          problems.push(...swept.problems)
+        }
+        expect(problems).toEqual([])
+        expect(points).toBeGreaterThan(100)
+      }, 120_000)
+    }
+  })
+}
