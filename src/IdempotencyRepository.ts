@@ -105,6 +105,16 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
       outcome: IdempotencyRepository.Resolution
     ) => Effect.Effect<boolean, IdempotencyInFlightError | IdempotencyValidationError | IdempotencyStorageError>
 
+    /**
+     * Operators: what is stored, claims included and results left out, a page at a time. A page may hold fewer keys than
+     * it could, or none, or one that an earlier page held: there is more as long as it has a cursor. What comes or goes
+     * meanwhile may be missed. `IdempotencyValidationError` if the store cannot list, if `limit` is out of its bounds, or
+     * if the cursor is not one of this store.
+     */
+    readonly list: (
+      request?: IdempotencyRepository.ListRequest
+    ) => Effect.Effect<IdempotencyRepository.Page, IdempotencyStorageError | IdempotencyValidationError>
+
     /** For the engine: the driver's verbs, measured. */
     readonly claims: IdempotencyRepository.Claims
     /** For stores made of stores: what this one was made of, unmeasured. */
@@ -249,6 +259,26 @@ export declare namespace IdempotencyRepository {
 
   /** What is stored for a key. */
   type State = Protocol.State
+
+  /** Which keys to list, and where to go on. */
+  interface ListRequest {
+    /** Only those of this operation. */
+    readonly operation?: string | undefined
+    /** Only those that begin with this. */
+    readonly keyPrefix?: string | undefined
+    /** Only those in this state, as it is stored: a lapsed owner is still `Processing`. */
+    readonly state?: Protocol.ListRequest["state"]
+    /** The cursor of the page before. */
+    readonly cursor?: string | undefined
+    /** About how many a page holds, 1 to 1,000; 100 by default. */
+    readonly limit?: number | undefined
+  }
+
+  /** Part of a list: its keys, where it goes on, and its instant by the store's clock. */
+  type Page = Protocol.Page
+
+  /** What a list tells of one key: its state without its result and its steps. */
+  type Entry = Protocol.Entry
 
   /** The verbs of the driver that the engine uses. */
   type Claims = Pick<

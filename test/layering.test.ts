@@ -73,7 +73,7 @@ const rows: ReadonlyArray<readonly [RegExp, Row]> = [
   [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository|IdempotencyTransactions)\.ts$/, "2"],
   [/^(ResultCipher|internal\/(cipher|encryptedDriver))\.ts$/, "2"],
   [
-    /^internal\/(call|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/,
+    /^internal\/(call|listing|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/,
     "2"
   ],
   [/^internal\/(localCache|options|settledCopies|sleep)\.ts$/, "2"],

@@ -4,8 +4,9 @@ import * as Iterable from "effect/Iterable"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { answered } from "./call.js"
-import type { Driver, For, InsertReply, InsertRequest, State } from "./protocol.js"
-import { storedKey } from "./storedKey.js"
+import { entryOf, overview } from "./listing.js"
+import type { Driver, Entry, For, InsertReply, InsertRequest, ListReply, ListRequest, State } from "./protocol.js"
+import { identifiersOf, storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
 import { makeWakeUps } from "./wakeUps.js"
 
@@ -13,6 +14,11 @@ import { makeWakeUps } from "./wakeUps.js"
 const keysPerSweep = 10_000
 
 const isDroppable = (state: State): boolean => state._tag === "Completed" || state._tag === "Released"
+
+const lastOf = (entries: ReadonlyArray<Entry>): string | undefined => {
+  const last = entries.at(-1)
+  return last === undefined ? undefined : storedKey(last.identifiers)
+}
 
 /** The transition function over a `Map`. */
 export const makeMemoryDriver = (
@@ -126,6 +132,23 @@ export const makeMemoryDriver = (
     return reply
   }
 
+  /** In the order of stored keys; the cursor is the last of the page. */
+  const page = (request: ListRequest, now: number): ListReply => {
+    const { cursor, limit } = request
+    const entries: Array<Entry> = []
+    for (const key of [...states.keys()].filter((key) => cursor === undefined || key > cursor).sort()) {
+      if (entries.length >= limit) return { _tag: "Page", entries, cursor: lastOf(entries), now }
+      const state = stored(key, now)
+      const identifiers = identifiersOf(key)
+      const entry =
+        state === undefined || identifiers === undefined
+          ? undefined
+          : entryOf(request, identifiers, overview(state), now)
+      if (entry !== undefined) entries.push(entry)
+    }
+    return { _tag: "Page", entries, cursor: undefined, now }
+  }
+
   const driver: Driver = {
     name: "memory",
     claim: verb("claim", transition.claim),
@@ -159,7 +182,8 @@ export const makeMemoryDriver = (
       atNow((now) =>
         identifiers.map((ids) => unsafeApply("remove", ids, now, (state) => transition.remove(state, now)))
       ),
-    changes: (identifiers) => wakeUps.subscribe(storedKey(identifiers))
+    changes: (identifiers) => wakeUps.subscribe(storedKey(identifiers)),
+    list: (request) => atNow((now) => page(request, now))
   }
 
   return { driver, sweep: Effect.map(Clock.currentTimeMillis, unsafeSweep) }

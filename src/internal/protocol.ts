@@ -175,6 +175,47 @@ export interface For<Request> {
   readonly request: Request
 }
 
+/** A state without what may be long: its result, its steps. */
+export type Overview =
+  | Omit<Processing, "steps">
+  | Omit<Unknown, "steps">
+  | Omit<Released, "steps">
+  | (Omit<Completed, "outcome"> & { readonly outcome: Outcome["_tag"] })
+
+/** What a list tells of one key. */
+export interface Entry {
+  readonly identifiers: IdempotencyIdentifiers
+  readonly state: Overview | Corrupted
+}
+
+/** The states that a list can be asked for. */
+export const listedStates = ["Processing", "Unknown", "Completed", "Released", "Corrupted"] as const
+
+/** Which keys, and where to go on. */
+export interface ListRequest {
+  /** Only those of this operation. */
+  readonly operation: string | undefined
+  /** Only those that begin with this. */
+  readonly keyPrefix: string | undefined
+  /** Only those in this state, as it is stored: a lapsed owner is still `Processing`. */
+  readonly state: (typeof listedStates)[number] | undefined
+  /** The cursor of the page before. */
+  readonly cursor: string | undefined
+  /** About how many; at most 1,000. */
+  readonly limit: number
+}
+
+/** Part of a list. There is more as long as there is a cursor, even if the page is empty. */
+export interface Page {
+  readonly entries: ReadonlyArray<Entry>
+  readonly cursor: string | undefined
+  /** The instant of the page by the store's clock, which its leases and expiries are about. */
+  readonly now: number
+}
+
+/** The cursor is not one of this store's. */
+export type ListReply = ({ readonly _tag: "Page" } & Page) | { readonly _tag: "BadCursor" }
+
 type Verb<Request, Reply> = (
   identifiers: IdempotencyIdentifiers,
   request: Request
@@ -228,4 +269,10 @@ export interface Driver {
   readonly changes: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Effect.Effect<void>, never, Scope.Scope>
   /** Why whoever asks cannot claim from where it is, or on these terms, if so. Asked before a claim; nothing is sent. */
   readonly objection?: ((terms: Terms) => Effect.Effect<string | undefined>) | undefined
+  /**
+   * For operators: the keys that live, in an order of the store's own, a page at a time. A key that is there from the first
+   * page to the last is on one of them, or on several; one that comes or goes meanwhile may be on none. The work of a
+   * page is bounded, so that it may hold fewer than it could, or none. Not every store can.
+   */
+  readonly list?: ((request: ListRequest) => Effect.Effect<ListReply, IdempotencyStorageError>) | undefined
 }

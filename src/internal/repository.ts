@@ -22,6 +22,7 @@ import type { IdempotencyRecord } from "../IdempotencyRecord.js"
 import type { IdempotencyRepository } from "../IdempotencyRepository.js"
 import { followed } from "./call.js"
 import { canonicalJson } from "./hash.js"
+import { longestPage } from "./listing.js"
 import { metricsFromBeneath } from "./policyAndMetrics.js"
 import type { Driver, Outcome } from "./protocol.js"
 import { encodeJson, recordOf, resultUnavailable, toInsert } from "./storedRecord.js"
@@ -247,6 +248,23 @@ export const makeRepository = (
             )
           )
         ),
+
+      list: ({ cursor, keyPrefix, limit = 100, operation, state } = {}) => {
+        const about = operation ?? ""
+        const refused = (issue: string) =>
+          Effect.fail(new IdempotencyValidationError({ operation: about, issues: [issue] }))
+        if (driver.list === undefined) return refused(`the ${driver.name} store cannot list its keys`)
+        if (!(Number.isSafeInteger(limit) && limit >= 1 && limit <= longestPage)) {
+          return refused(`limit is not a whole number between 1 and ${longestPage}`)
+        }
+        return pipe(
+          driver.list({ cursor, keyPrefix, limit, operation, state }),
+          bounded(about, "list", "no"),
+          Effect.flatMap((reply) =>
+            reply._tag === "BadCursor" ? refused("the cursor is not one of this store") : Effect.succeed(reply)
+          )
+        )
+      },
 
       claims: {
         claim: (ids, request) => measure(ids.operation, "claim")(driver.claim(ids, request)),

@@ -1,4 +1,5 @@
-import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+import * as Either from "effect/Either"
+import { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 
 /** Braces would let a client choose a cluster slot; `%` is what escapes them. */
 const escape = (part: string): string => (/[%{}]/.test(part) ? part.replace(/[%{}]/g, percentEncoded) : part)
@@ -9,3 +10,17 @@ export const storedKey = ({ idempotencyKey, operation, scope }: IdempotencyIdent
   scope === undefined
     ? `${escape(operation)}:${escape(idempotencyKey)}`
     : `${escape(operation)}:${escape(scope)}:${escape(idempotencyKey)}`
+
+const unescape = (part: string): string =>
+  part.replace(/%([0-9A-F]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
+
+/** The identity of a stored key, if there is one. */
+export const identifiersOf = (stored: string): IdempotencyIdentifiers | undefined => {
+  const [operation = "", second = "", third, ...more] = stored.split(":").map(unescape)
+  if (more.length > 0) return undefined
+  const identifiers = IdempotencyIdentifiers.from(
+    third === undefined ? { operation, idempotencyKey: second } : { operation, scope: second, idempotencyKey: third }
+  )
+  // Another way to write the same key is another key.
+  return Either.isRight(identifiers) && storedKey(identifiers.right) === stored ? identifiers.right : undefined
+}

@@ -84,7 +84,8 @@ const delegating = (current: () => Repository): Repository => {
     deleteMany: (of) => current().deleteMany(of),
     inspect: (of) => current().inspect(of),
     reset: (of, options) => current().reset(of, options),
-    resolve: (of, outcome) => current().resolve(of, outcome)
+    resolve: (of, outcome) => current().resolve(of, outcome),
+    list: (request) => current().list(request)
   }
 }
 
