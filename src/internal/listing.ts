@@ -1,4 +1,6 @@
 /** What the stores' lists share. */
+import * as Either from "effect/Either"
+import * as Encoding from "effect/Encoding"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import type { Corrupted, Entry, ListRequest, Overview, State } from "./protocol.js"
 
@@ -31,3 +33,22 @@ export const entryOf = (
   (state._tag === "Corrupted" || now < state.expiresAt)
     ? { identifiers, state }
     : undefined
+
+const isTexts = (value: unknown): value is ReadonlyArray<string> =>
+  Array.isArray(value) && value.every((part) => typeof part === "string")
+
+/** Where a list goes on, as a text that is safe in an address: some texts, by which a store finds its place again. */
+export const encodeCursor = (store: string, ...place: ReadonlyArray<string>): string =>
+  Encoding.encodeBase64Url(JSON.stringify([store, ...place]))
+
+/** The place of a cursor, if it is one of this store. */
+export const decodeCursor = (store: string, cursor: string): ReadonlyArray<string> | undefined => {
+  const decoded = Either.getOrUndefined(Encoding.decodeBase64UrlString(cursor))
+  if (decoded === undefined) return undefined
+  try {
+    const texts: unknown = JSON.parse(decoded)
+    return isTexts(texts) && texts[0] === store ? texts.slice(1) : undefined
+  } catch {
+    return undefined
+  }
+}

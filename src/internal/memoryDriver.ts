@@ -4,7 +4,7 @@ import * as Iterable from "effect/Iterable"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { answered } from "./call.js"
-import { entryOf, overview } from "./listing.js"
+import { decodeCursor, encodeCursor, entryOf, overview } from "./listing.js"
 import type { Driver, Entry, For, InsertReply, InsertRequest, ListReply, ListRequest, State } from "./protocol.js"
 import { identifiersOf, storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
@@ -15,9 +15,9 @@ const keysPerSweep = 10_000
 
 const isDroppable = (state: State): boolean => state._tag === "Completed" || state._tag === "Released"
 
-const lastOf = (entries: ReadonlyArray<Entry>): string | undefined => {
+const cursorAfter = (entries: ReadonlyArray<Entry>): string | undefined => {
   const last = entries.at(-1)
-  return last === undefined ? undefined : storedKey(last.identifiers)
+  return last === undefined ? undefined : encodeCursor("memory", storedKey(last.identifiers))
 }
 
 /** The transition function over a `Map`. */
@@ -135,9 +135,11 @@ export const makeMemoryDriver = (
   /** In the order of stored keys; the cursor is the last of the page. */
   const page = (request: ListRequest, now: number): ListReply => {
     const { cursor, limit } = request
+    const [after, ...more] = cursor === undefined ? [""] : (decodeCursor("memory", cursor) ?? [])
+    if (after === undefined || more.length > 0) return { _tag: "BadCursor" }
     const entries: Array<Entry> = []
-    for (const key of [...states.keys()].filter((key) => cursor === undefined || key > cursor).sort()) {
-      if (entries.length >= limit) return { _tag: "Page", entries, cursor: lastOf(entries), now }
+    for (const key of [...states.keys()].filter((key) => key > after).sort()) {
+      if (entries.length >= limit) return { _tag: "Page", entries, cursor: cursorAfter(entries), now }
       const state = stored(key, now)
       const identifiers = identifiersOf(key)
       const entry =

@@ -1,12 +1,19 @@
 import * as Either from "effect/Either"
 import { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 
-/** Braces would let a client choose a cluster slot; `%` is what escapes them. */
-const escape = (part: string): string => (/[%{}]/.test(part) ? part.replace(/[%{}]/g, percentEncoded) : part)
+/** Braces would let a client choose a cluster slot; `%` is what escapes them. The start of a part gives the start of this. */
+export const escape = (part: string): string => (/[%{}]/.test(part) ? part.replace(/[%{}]/g, percentEncoded) : part)
 const percentEncoded = (character: string): string => `%${character.charCodeAt(0).toString(16).toUpperCase()}`
 
+/** Identifiers that were checked, whatever they are called. */
+export interface Identity {
+  readonly operation: string
+  readonly idempotencyKey: string
+  readonly scope?: string | undefined
+}
+
 /** `operation:key`, or `operation:scope:key`; no part holds a colon, so that no two identities share one. */
-export const storedKey = ({ idempotencyKey, operation, scope }: IdempotencyIdentifiers): string =>
+export const storedKey = ({ idempotencyKey, operation, scope }: Identity): string =>
   scope === undefined
     ? `${escape(operation)}:${escape(idempotencyKey)}`
     : `${escape(operation)}:${escape(scope)}:${escape(idempotencyKey)}`

@@ -16,13 +16,14 @@ import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../IdempotencyRepository.js"
 
 /**
- * One call of the store by the engine: the `n`-th (from 1) of its method, at `at` (epoch milliseconds by the `Clock`).
+ * One call of the store by the engine, or one page of a list: the `n`-th (from 1) of its method, at `at` (epoch
+ * milliseconds by the `Clock`). A list has no identifiers.
  *
  * @since 0.1.0
  * @category models
  */
 export interface RepositoryCall {
-  readonly method: Exclude<keyof IdempotencyRepository.Claims, "changes">
+  readonly method: Exclude<keyof IdempotencyRepository.Claims, "changes"> | "list"
   readonly n: number
   readonly identifiers: ReadonlyArray<IdempotencyIdentifiers>
   readonly at: number
@@ -118,8 +119,9 @@ const failure = (
     new IdempotencyStorageError({ operation, method, reason, applied, cause: new Error("an injected fault") })
   )
 
-const makeClaims = (claims: Claims, policy: RepositoryFaultPolicy): Effect.Effect<Claims, never, Scope.Scope> =>
-  Effect.map(Effect.zip(Effect.scope, Effect.clock), ([scope, clock]): Claims => {
+/** Makes calls suffer what the policy says. */
+const makeFaults = (policy: RepositoryFaultPolicy) =>
+  Effect.map(Effect.zip(Effect.scope, Effect.clock), ([scope, clock]) => {
     const calls = new Map<RepositoryCall["method"], number>()
 
     /** On its way: nobody can call it back, and time passes there by the clock of the layer. */
@@ -142,13 +144,12 @@ const makeClaims = (claims: Claims, policy: RepositoryFaultPolicy): Effect.Effec
       return Effect.flatMap(underWay(journey), Fiber.join)
     }
 
-    const suffer =
-      (method: RepositoryCall["method"], identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
+    return (method: RepositoryCall["method"], identifiers: ReadonlyArray<IdempotencyIdentifiers>, about?: string) =>
       <A>(send: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
         Effect.flatMap(Clock.currentTimeMillis, (at) => {
           const n = (calls.get(method) ?? 0) + 1
           calls.set(method, n)
-          const operation = identifiers[0]?.operation ?? ""
+          const operation = about ?? identifiers[0]?.operation ?? ""
           const fault = policy({ method, n, identifiers, at })
           if (typeof fault !== "string") return late(send, fault)
           switch (fault) {
@@ -172,29 +173,31 @@ const makeClaims = (claims: Claims, policy: RepositoryFaultPolicy): Effect.Effec
               return Effect.zipRight(Effect.exit(send), send)
           }
         })
-
-    return {
-      claim: (ids, request) => suffer("claim", [ids])(claims.claim(ids, request)),
-      complete: (ids, request) => suffer("complete", [ids])(claims.complete(ids, request)),
-      release: (ids, request) => suffer("release", [ids])(claims.release(ids, request)),
-      hold: (ids, request) => suffer("hold", [ids])(claims.hold(ids, request)),
-      saveStep: (ids, request) => suffer("saveStep", [ids])(claims.saveStep(ids, request)),
-      renew: (leases) =>
-        suffer(
-          "renew",
-          leases.map(({ identifiers }) => identifiers)
-        )(claims.renew(leases)),
-      read: (identifiers) => suffer("read", identifiers)(claims.read(identifiers)),
-      changes: claims.changes,
-      objection: claims.objection
-    }
   })
 
+type Faults = Effect.Effect.Success<ReturnType<typeof makeFaults>>
+
+const claimsWith = (claims: Claims, suffer: Faults): Claims => ({
+  claim: (ids, request) => suffer("claim", [ids])(claims.claim(ids, request)),
+  complete: (ids, request) => suffer("complete", [ids])(claims.complete(ids, request)),
+  release: (ids, request) => suffer("release", [ids])(claims.release(ids, request)),
+  hold: (ids, request) => suffer("hold", [ids])(claims.hold(ids, request)),
+  saveStep: (ids, request) => suffer("saveStep", [ids])(claims.saveStep(ids, request)),
+  renew: (leases) =>
+    suffer(
+      "renew",
+      leases.map(({ identifiers }) => identifiers)
+    )(claims.renew(leases)),
+  read: (identifiers) => suffer("read", identifiers)(claims.read(identifiers)),
+  changes: claims.changes,
+  objection: claims.objection
+})
+
 /**
- * Faults between the engine and a store: requests and replies lost, late, repeated or refused, by a policy. Only the
- * engine's own calls (`claims`) suffer; `get`, `inspect`, `reset` and the other operations of the repository look behind
- * the faults. Late requests arrive by the `Clock` of the layer, so that `TestClock` drives them; requests that are still
- * under way when the layer closes are dropped.
+ * Faults between the engine and a store: requests and replies lost, late, repeated or refused, by a policy. The
+ * engine's own calls (`claims`) suffer, and so does `list`; `get`, `inspect`, `reset` and the other operations of the
+ * repository look behind the faults. Late requests arrive by the `Clock` of the layer, so that `TestClock` drives them;
+ * requests that are still under way when the layer closes are dropped.
  *
  * @example
  * ```ts
@@ -216,27 +219,77 @@ const makeClaims = (claims: Claims, policy: RepositoryFaultPolicy): Effect.Effec
  * @category layers
  */
 export const FaultInjectingRepository: {
-  /** The repository from beneath, with faults by the policy. */
+  /**
+   * The repository from beneath, with faults by the policy.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layer: (policy: RepositoryFaultPolicy) => Layer.Layer<IdempotencyRepository, never, IdempotencyRepository>
-  /** The same for the engine's verbs alone, as of a `Driver`. */
+  /**
+   * The same for the engine's verbs alone, as of a `Driver`.
+   *
+   * @example
+   * ```ts
+   * import * as Effect from "effect/Effect"
+   * import { IdempotencyRepository } from "effect-idempotency"
+   * import { FaultInjectingRepository } from "effect-idempotency/testing"
+   *
+   * // A driver whose renewals never arrive.
+   * const unrenewed = (driver: IdempotencyRepository.Driver) =>
+   *   FaultInjectingRepository.claims(driver, ({ method }) => (method === "renew" ? "requestLost" : "none")).pipe(
+   *     Effect.map((claims): IdempotencyRepository.Driver => ({ ...driver, ...claims }))
+   *   )
+   * ```
+   *
+   * @since 0.1.0
+   * @category constructors
+   */
   readonly claims: (
     claims: IdempotencyRepository.Claims,
     policy: RepositoryFaultPolicy
   ) => Effect.Effect<IdempotencyRepository.Claims, never, Scope.Scope>
-  /** A policy at random: the same seed and the same calls make the same faults. */
+  /**
+   * A policy at random: the same seed and the same calls make the same faults.
+   *
+   * @example
+   * ```ts
+   * import * as Layer from "effect/Layer"
+   * import { MemoryIdempotencyRepository } from "effect-idempotency"
+   * import { FaultInjectingRepository } from "effect-idempotency/testing"
+   *
+   * const repository = FaultInjectingRepository.layer(FaultInjectingRepository.random({ seed: 1, probability: 0.1 })).pipe(
+   *   Layer.provide(MemoryIdempotencyRepository.layer)
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category constructors
+   */
   readonly random: (options: RandomFaultOptions) => RepositoryFaultPolicy
 } = {
   layer: (policy) =>
     Layer.scoped(
       IdempotencyRepository,
       Effect.flatMap(IdempotencyRepository, (repository) =>
-        Effect.map(makeClaims(repository.claims, policy), (claims) => ({
-          ...repository,
-          claims,
-          driver: { ...repository.driver, ...claims }
-        }))
+        Effect.flatMap(makeFaults(policy), (suffer) => {
+          const claims = claimsWith(repository.claims, suffer)
+          const { list } = repository.driver
+          const driver: IdempotencyRepository.Driver = {
+            ...repository.driver,
+            ...claims,
+            list: list && ((request) => suffer("list", [], request.operation)(list(request)))
+          }
+          // Over the driver, as a list that is not answered is waited for no longer than another operation.
+          return Effect.map(IdempotencyRepository.make(driver), (faulty) => ({
+            ...repository,
+            list: faulty.list,
+            claims,
+            driver
+          }))
+        })
       )
     ),
-  claims: makeClaims,
+  claims: (claims, policy) => Effect.map(makeFaults(policy), (suffer) => claimsWith(claims, suffer)),
   random
 }

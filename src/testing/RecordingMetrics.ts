@@ -78,7 +78,12 @@ export class RecordingMetrics extends Context.Tag("effect-idempotency/testing/Re
     readonly reset: Effect.Effect<void>
   }
 >() {
-  /** A new recording for each time that it is built. */
+  /**
+   * A new recording for each time that it is built.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<RecordingMetrics | IdempotencyMetrics> = Layer.effectContext(
     Effect.sync(() => makeContext())
   )

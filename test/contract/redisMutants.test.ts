@@ -51,6 +51,7 @@ layer(StandaloneRedis.layer, { excludeTestServices: true })(
         const failed = yield* failures((redis, hasForgotten) => ({
           options: redis.options,
           config: (subcommand, parameter) => redis.config(subcommand, parameter),
+          scan: (cursor, match, pattern, count, keys) => redis.scan(cursor, match, pattern, count, keys),
           duplicate: (override) => redis.duplicate(override),
           evalsha: (digest, count, input) => redis.evalsha(digest, count, input),
           eval: (script, count, input) =>

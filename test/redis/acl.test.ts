@@ -1,8 +1,10 @@
 /** What the start of a layer finds out about its user's permissions, without a change. */
 import { describe, expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import { RedisIdempotencyRepository } from "../../src/redis.js"
 import { type RedisServer, standalone, standaloneWith } from "../support/redisServers.js"
 
@@ -23,6 +25,9 @@ const without = ({ command, url }: RedisServer, ...commands: ReadonlyArray<strin
   )
 }
 
+/** What is needed where lists are, as the guide for operators says. */
+const needs = ["eval", "evalsha", "time", "get", "set", "del", "pexpiretime", "scan", "getrange"]
+
 describe("the user of a layer", () => {
   it.scopedLive("needs what the verbs need; what they can do without, it need not have", () =>
     Effect.gen(function* () {
@@ -41,6 +46,23 @@ describe("the user of a layer", () => {
         expect([spare, Exit.isSuccess(exit)]).toEqual([spare, true])
       }
       expect(String(yield* server.command("info", "persistence"))).toContain("rdb_changes_since_last_save:0")
+
+      yield* server.command("set", "idempotency:a:b", "x")
+      const list = (...denied: ReadonlyArray<string>) =>
+        Effect.gen(function* () {
+          const username = ["lists", ...denied].join("-")
+          const allowed = needs.filter((name) => !denied.includes(name)).map((name) => `+${name}`)
+          yield* server.command("acl", "setuser", username, "on", ">secret", "~idempotency:*", ...allowed)
+          const options = { username, password: "secret", enableReadyCheck: false }
+          const repository = yield* Layer.build(
+            RedisIdempotencyRepository.layerClient({ url: server.url, options, startup: "fail" })
+          )
+          return yield* Effect.either(Context.get(repository, IdempotencyRepository).list())
+        })
+      expect(yield* list()).toMatchObject({ _tag: "Right", right: { entries: [{}], cursor: undefined } })
+      for (const name of ["scan", "getrange"]) {
+        expect(yield* list(name)).toMatchObject({ _tag: "Left", left: { method: "list", reason: "Misconfigured" } })
+      }
     })
   )
 

@@ -6,9 +6,11 @@ import * as HashMap from "effect/HashMap"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import { IdempotencyRecord } from "../../src/IdempotencyRecord.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
+import { encodeCursor } from "../../src/internal/listing.js"
 import type { Outcome } from "../../src/internal/protocol.js"
+import { storedKey } from "../../src/internal/storedKey.js"
 import { ClusterRedis } from "../support/redisServers.js"
-import { claimBy, clusterClient, driverOver, freshIds, majors, minute } from "./fixtures.js"
+import { claimBy, clusterClient, driverOver, freshIds, insertBy, keysOf, majors, minute, pagesOf } from "./fixtures.js"
 
 const success: Outcome = { _tag: "Success", encoded: "1" }
 
@@ -105,6 +107,36 @@ describe.each(majors)("$major on a cluster", ({ ioredis }) => {
         expect(HashMap.size(yield* within.getMany(keys))).toBe(0)
         yield* within.saveMany(keys.slice(1).map(recordOf), { rollbackOnError: true })
         expect(HashMap.size(yield* within.getMany(keys))).toBe(3)
+      })
+    )
+
+    it.scoped("a list goes over every primary, also where one is not there any more", () =>
+      Effect.gen(function* () {
+        const { nodes, servers } = yield* ClusterRedis
+        const driver = yield* driverOver(
+          yield* clusterClient(ioredis, nodes, { keyPrefix: `${freshIds().idempotencyKey}*` })
+        )
+        const keys = Array.from({ length: 200 }, freshIds)
+        yield* driver.insert(
+          keys.map((identifiers) => ({ identifiers, request: insertBy("t") })),
+          { allOrNothing: false }
+        )
+        const expected = keys.map(storedKey).sort()
+        for (const limit of [7, 1_000]) {
+          const pages = yield* pagesOf(driver, { limit })
+          expect(keysOf(pages)).toEqual(expected)
+          expect(Math.abs((pages[0]?.now ?? 0) - Date.now())).toBeLessThan(minute)
+        }
+        // The first primary is done, and the one that was next has been replaced.
+        const [first] = servers
+          .slice(0, 3)
+          .map(({ port }) => `127.0.0.1:${port}`)
+          .sort()
+        const rest = keysOf(yield* pagesOf(driver, { cursor: encodeCursor("redis", "127.0.0.1:1", "77", first ?? "") }))
+        const done = expected.filter((key) => !rest.includes(key))
+        expect(rest.length).toBeGreaterThan(0)
+        expect(done.length).toBeGreaterThan(0)
+        expect(keysOf(yield* pagesOf(driver, { cursor: encodeCursor("redis", first ?? "", "0") }))).toEqual(expected)
       })
     )
 

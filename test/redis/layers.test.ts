@@ -64,7 +64,7 @@ describe.each(majors)("layerClient on $major", ({ ioredis }) => {
   it.scopedLive("a server that is not there is logged; each operation fails at once, and works once it is there", () =>
     Effect.gen(function* () {
       const [repository, messages] = yield* logged(repositoryOf({ url: nobody }))
-      expect(messages).toEqual([expect.stringMatching(/^WARN The idempotency store cannot be reached yet/)])
+      expect(messages).toEqual([expect.stringMatching(/^WARN idempotency: the store cannot be reached yet/)])
       const [took, error] = yield* Effect.timed(Effect.flip(repository.claims.claim(freshIds(), claimBy("t"))))
       expect(error).toMatchObject({ reason: "Unavailable", applied: "no" })
       expect(String(error.cause)).toContain("ECONNREFUSED")
@@ -113,7 +113,7 @@ describe.each(majors)("layerClient on $major", ({ ioredis }) => {
     Effect.gen(function* () {
       const { port } = yield* standaloneWith("--requirepass", "secret")
       const [repository, messages] = yield* logged(repositoryOf({ url: `redis://:wrong@127.0.0.1:${port}` }))
-      expect(messages).toEqual([expect.stringMatching(/^ERROR The idempotency store refuses its work/)])
+      expect(messages).toEqual([expect.stringMatching(/^ERROR idempotency: the store refuses its work/)])
       const error = yield* Effect.flip(repository.claims.claim(freshIds(), claimBy("t")))
       expect(error).toMatchObject({ reason: "Misconfigured", applied: "no" })
     })
@@ -142,7 +142,7 @@ describe.each(majors)("layerClient on $major", ({ ioredis }) => {
     Effect.gen(function* () {
       const { command, url } = yield* standaloneWith("--maxmemory-policy", "allkeys-lru")
       const [, messages] = yield* logged(Effect.scoped(repositoryOf({ url })))
-      expect(messages).toEqual([expect.stringMatching(/^WARN The idempotency store may lose records/)])
+      expect(messages).toEqual([expect.stringMatching(/^WARN idempotency: the store may lose records/)])
       const error = yield* Effect.flip(Effect.scoped(repositoryOf({ url }, { eviction: "fail" })))
       expect(error).toMatchObject({ reason: "Misconfigured" })
       expect(String(error.cause)).toContain("allkeys-lru")

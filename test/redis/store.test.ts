@@ -72,6 +72,7 @@ describe.each(majors)("$major", ({ ioredis, major }) => {
         const old: RedisNodeClient = {
           options: redis.options,
           config: (subcommand, parameter) => redis.config(subcommand, parameter),
+          scan: (cursor, match, pattern, count, keys) => redis.scan(cursor, match, pattern, count, keys),
           duplicate: (override) => redis.duplicate(override),
           evalsha: (digest, keys, input) => redis.evalsha(digest, keys, input),
           eval: (script, keys, input) => {

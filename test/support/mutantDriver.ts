@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
-import type { Driver, State } from "../../src/internal/protocol.js"
+import { decodeCursor, encodeCursor, entryOf, overview } from "../../src/internal/listing.js"
+import type { Driver, ListReply, ListRequest, State } from "../../src/internal/protocol.js"
 import { storedKey } from "../../src/internal/storedKey.js"
 import * as transition from "../../src/internal/transition.js"
 
@@ -20,9 +21,14 @@ export interface Fault {
   readonly leasesByClientsClock?: boolean
   /** When the key really goes, whatever its state says. */
   readonly timeToLive?: (state: State, before: State | undefined, now: number) => number
+  /** What becomes of a list, by what a sound one would answer. */
+  readonly list?: (sound: (request: ListRequest) => ListReply, request: ListRequest) => ListReply
+  /** Cannot list. */
+  readonly noList?: boolean
 }
 
 interface Stored {
+  readonly identifiers: IdempotencyIdentifiers
   readonly state: State
   readonly goesAt: number
 }
@@ -50,13 +56,32 @@ const makeFaultyDriver = (fault: Fault, storeNow: () => number): Driver => {
           : sound
       if (state === undefined) stored.delete(key)
       else if (state !== before) {
-        stored.set(key, { state, goesAt: fault.timeToLive?.(state, before, now) ?? state.expiresAt })
+        stored.set(key, { identifiers, state, goesAt: fault.timeToLive?.(state, before, now) ?? state.expiresAt })
       }
       return reply
     })
 
+  const page = (request: ListRequest): ListReply => {
+    const [after, ...more] = request.cursor === undefined ? [""] : (decodeCursor("faulty", request.cursor) ?? [])
+    if (after === undefined || more.length > 0) return { _tag: "BadCursor" }
+    const now = storeNow()
+    const entries = Array.from(stored.values())
+      .filter(({ goesAt, identifiers }) => now < goesAt && storedKey(identifiers) > after)
+      .sort((one, other) => (storedKey(one.identifiers) < storedKey(other.identifiers) ? -1 : 1))
+      .flatMap(({ identifiers, state }) => entryOf(request, identifiers, overview(state), now) ?? [])
+    const last = entries[request.limit - 1]
+    const cursor =
+      last === undefined || entries.length <= request.limit
+        ? undefined
+        : encodeCursor("faulty", storedKey(last.identifiers))
+    return { _tag: "Page", entries: entries.slice(0, request.limit), cursor, now }
+  }
+
   return {
     name: "faulty",
+    list: fault.noList
+      ? undefined
+      : (request) => Effect.sync(() => (fault.list === undefined ? page(request) : fault.list(page, request))),
     claim: (ids, request) => apply(ids, (state, now) => step.claim(state, request, now)),
     complete: (ids, request) => apply(ids, (state, now) => step.complete(state, request, now)),
     release: (ids, request) => apply(ids, (state, now) => step.release(state, request, now)),

@@ -55,8 +55,13 @@ export interface ConfirmingOptions {
 
 /** `Redis` of `ioredis`: a single node, or the primary that Sentinel names. */
 export interface RedisNodeClient extends RedisCommands {
-  readonly options: { readonly keyPrefix?: string | undefined }
+  readonly options: {
+    readonly keyPrefix?: string | undefined
+    readonly host?: string | undefined
+    readonly port?: number | undefined
+  }
   config(subcommand: "GET", parameter: string): Promise<unknown>
+  scan(cursor: string, match: "MATCH", pattern: string, count: "COUNT", keys: number): Promise<unknown>
   duplicate(override: SubscriberOptions | ConfirmingOptions): SubscriberConnection & ConfirmingConnection
 }
 

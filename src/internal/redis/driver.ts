@@ -11,6 +11,7 @@ import { makeCalls, type Otherwise } from "./calls.js"
 import { isCluster, makeSend, type RedisClient } from "./client.js"
 import type { Confirming } from "./confirming.js"
 import { isRefusedForMemory, storageError } from "./errors.js"
+import { makeList } from "./list.js"
 import type { Verb } from "./verbs.js"
 import * as verbs from "./verbs.js"
 
@@ -59,6 +60,8 @@ export const makeRedisDriver = (
   const fullPrefix = `${client.options.keyPrefix ?? ""}${keyPrefix}`
   const sharesSlot = !isCluster(client) || hasHashTag(fullPrefix)
   const keyOf = (identifiers: IdempotencyIdentifiers): string => keyPrefix + storedKey(identifiers)
+  // No identity has this key: theirs hold a colon after the prefix.
+  const nobodysKey = `${keyPrefix}probe`
   const refail = (operation: string, method: string) => {
     const toStorageError = storageError(operation, method)
     return (error: unknown) => toStorageError(explain(error))
@@ -141,12 +144,19 @@ export const makeRedisDriver = (
     atomicTogether: (identifiers) => sharesSlot || new Set(identifiers.map(keyOf)).size <= 1,
     remove: (identifiers) => many(verbs.remove, unbound(identifiers)),
     changes: (identifiers) => changes.of(fullPrefix + storedKey(identifiers)),
-    objection: durable?.confirming.objection
+    objection: durable?.confirming.objection,
+    list: makeList({
+      client,
+      fullPrefix,
+      refail,
+      look: (identifiers) => many(verbs.list, unbound(identifiers)),
+      now: (operation) =>
+        Effect.map(call(verbs.list, operation, [nobodysKey], [undefined]), ([found]) => found?.now ?? 0)
+    })
   }
 
-  // No identity has this key: theirs hold a colon after the prefix.
   const probe = Effect.zipRight(
-    call(verbs.probe, "", [`${keyPrefix}probe`], [undefined]),
+    call(verbs.probe, "", [nobodysKey], [undefined]),
     durable === undefined ? Effect.void : Effect.mapError(durable.confirming.probe, refail("", "probe"))
   )
 

@@ -2,6 +2,7 @@ import * as Array from "effect/Array"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
+import { logsAboutStore } from "../tracing.js"
 import { isCluster, type RedisClient, type RedisNodeClient } from "./client.js"
 
 export interface StartupOptions {
@@ -39,6 +40,8 @@ const evictionError = (policies: ReadonlyArray<string>): IdempotencyStorageError
     )
   })
 
+const aboutRedis = logsAboutStore("redis")
+
 const timedOut = (): IdempotencyStorageError =>
   new IdempotencyStorageError({ operation: "", method: "probe", reason: "Timeout", applied: "no" })
 
@@ -56,8 +59,10 @@ export const checkAtStartup = (
       startup === "fail"
         ? Effect.fail(error)
         : error.reason === "Misconfigured"
-          ? Effect.logError("The idempotency store refuses its work.", error)
-          : Effect.logWarning("The idempotency store cannot be reached yet.", error),
+          ? aboutRedis(Effect.logError("idempotency: the store refuses its work", error))
+          : aboutRedis(
+              Effect.logWarning("idempotency: the store cannot be reached yet; operations fail until it can", error)
+            ),
     onSuccess: () =>
       Effect.flatMap(
         Effect.timeoutTo(evicting(client), {
@@ -70,7 +75,7 @@ export const checkAtStartup = (
           const error = evictionError(policies)
           return eviction === "fail"
             ? Effect.fail(error)
-            : Effect.logWarning("The idempotency store may lose records.", error)
+            : aboutRedis(Effect.logWarning("idempotency: the store may lose records", error))
         }
       )
   })

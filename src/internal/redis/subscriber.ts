@@ -114,7 +114,10 @@ export const makeRedisChanges = (client: RedisClient): Effect.Effect<Changes, ne
             return wanted.await
           }),
           Effect.catchAllCause(session, (cause) =>
-            Effect.as(Effect.logDebug("The subscription to changes failed; waiters poll.", cause), false)
+            Effect.as(
+              Effect.logDebug("idempotency: notifications of changes cannot be heard; waiters poll", cause),
+              false
+            )
           )
         ),
         (worked) => {
@@ -128,7 +131,7 @@ export const makeRedisChanges = (client: RedisClient): Effect.Effect<Changes, ne
 
     yield* loop(0).pipe(
       Effect.interruptible,
-      Effect.annotateLogs("fiber", "idempotency.redis.changes"),
+      Effect.annotateLogs({ fiber: "idempotency.redis.changes", "idempotency.store": "redis" }),
       Effect.forkScoped
     )
     return { of: wakeUps.subscribe }

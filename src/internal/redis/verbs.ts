@@ -212,6 +212,18 @@ export const read: Verb<void, Snapshot> = {
   })
 }
 
+/** The same without results and steps: nothing of what a completed record holds but its kind. */
+export const list: Verb<void, Snapshot> = {
+  method: "list",
+  script: scripts.list,
+  encode: () => [],
+  decode: byLetter<Snapshot>({
+    V: (member) => ({ state: decodeState(text(member, 1), number(member, 3)), now: number(member, 2) }),
+    N: (member) => ({ state: undefined, now: number(member, 1) }),
+    X: (member) => ({ state: unreadable(member), now: number(member, 2) })
+  })
+}
+
 export const insert: Verb<Protocol.InsertRequest, Protocol.InsertReply> = {
   method: "insert",
   script: scripts.insert,

@@ -84,7 +84,7 @@ export const makeSqlChanges = (
     yield* pipe(
       heard(client, channel, wanted.await, wakeUps.unsafeNotify),
       Effect.interruptible,
-      Effect.annotateLogs("fiber", "idempotency.sql.changes"),
+      Effect.annotateLogs({ fiber: "idempotency.sql.changes", "idempotency.store": "sql" }),
       Effect.forkScoped
     )
     return {

@@ -31,6 +31,7 @@ export interface DriverDependencies {
   /** Runs on one connection, in a transaction: all of it or nothing. */
   readonly atomically: <A>(body: (records: Records) => Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
   readonly objection: Protocol.Driver["objection"]
+  readonly list: Protocol.Driver["list"]
 }
 
 type Next<Reply> = (state: Protocol.State | undefined, now: number) => transition.Transition<Reply>
@@ -42,6 +43,7 @@ export const makeSqlDriver = ({
   atomically,
   changes,
   claims,
+  list,
   objection,
   records
 }: DriverDependencies): Protocol.Driver => {
@@ -308,6 +310,7 @@ export const makeSqlDriver = ({
         : insert(members),
     atomicTogether: () => true,
     remove: (identifiers) => Effect.map(remove(identifiers), (removed) => removed.map((was) => was === true)),
-    changes: changes.of
+    changes: changes.of,
+    list
   }
 }

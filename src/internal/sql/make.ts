@@ -9,11 +9,13 @@ import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import { sha256Hex } from "../hash.js"
 import { makeTokens } from "../tokens.js"
+import { logsAboutStore } from "../tracing.js"
 import { makeSqlChanges } from "./changes.js"
 import { makeClaims } from "./claims.js"
 import { answeredWithin, openTransaction, ownTransaction, runAnywhere, runOn, whileBusy } from "./connections.js"
 import { makeSqlDriver } from "./driver.js"
 import { storageError } from "./errors.js"
+import { makeList } from "./list.js"
 import { makeRecords } from "./records.js"
 import { makeStatements } from "./statements.js"
 import { defaultTable, dialectOf, validTable } from "./table.js"
@@ -66,7 +68,9 @@ export const makeSql = ({
     yield* startup === "fail"
       ? probe
       : Effect.catchAll(probe, (error) =>
-          Effect.logWarning("idempotency: the database cannot be used yet; operations fail until it can", error)
+          Effect.logWarning("idempotency: the database cannot be used yet; operations fail until it can", error).pipe(
+            logsAboutStore("sql")
+          )
         )
 
     const records = makeRecords(run, statements)
@@ -86,7 +90,8 @@ export const makeSql = ({
           }),
           whileBusy(patience)
         ),
-      objection
+      objection,
+      list: makeList(run, dialect, table)
     })
     const transactions = makeTransactions({
       client,

@@ -60,7 +60,7 @@ export const makeReaper = (
       ),
       Effect.forever,
       Effect.interruptible,
-      Effect.annotateLogs("fiber", "idempotency.sql.reaper"),
+      Effect.annotateLogs({ fiber: "idempotency.sql.reaper", "idempotency.store": "sql" }),
       Effect.forkScoped
     )
   })

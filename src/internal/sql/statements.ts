@@ -4,13 +4,13 @@ import { stateColumns } from "./row.js"
 import { type Dialect, quoted } from "./table.js"
 
 /** Epoch milliseconds by the database's clock, now and not as of a transaction's start. */
-const clocks: Readonly<Record<Dialect, string>> = {
+export const clocks: Readonly<Record<Dialect, string>> = {
   postgres: "floor(extract(epoch from clock_timestamp()) * 1000)::bigint",
   sqlite: "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)",
   mysql: "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
 }
 
-const identity = ["operation", "scope", "idempotency_key"] as const
+export const identity = ["operation", "scope", "idempotency_key"] as const
 const columns = [...identity, "version", ...stateColumns]
 
 const marks = (count: number): string => Array.from({ length: count }, () => "?").join(", ")
@@ -31,7 +31,7 @@ const bySize = (write: (count: number) => string): ((count: number) => string) =
 }
 
 /** The parameters of Postgres are numbered. */
-const numbered = (text: string): string => {
+export const numbered = (text: string): string => {
   let n = 0
   return text.replace(/\?/g, () => `$${++n}`)
 }

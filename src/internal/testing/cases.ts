@@ -2,6 +2,7 @@ import { claimCases, fingerprintCases } from "./claimCases.js"
 import type { ContractCase } from "./contractCase.js"
 import { holdCases, releaseCases, stepCases } from "./endingCases.js"
 import { identityCases } from "./identityCases.js"
+import { listCases } from "./listCases.js"
 import { changesCases, inspectCases, resetCases, resolveCases } from "./operatorCases.js"
 import { completeCases, renewCases } from "./ownerCases.js"
 import { manyCases, recordCases } from "./recordCases.js"
@@ -23,5 +24,6 @@ export const repositoryContractCases: ReadonlyArray<ContractCase> = [
   ...recordCases,
   ...manyCases,
   ...identityCases,
-  ...retentionCases
+  ...retentionCases,
+  ...listCases
 ]

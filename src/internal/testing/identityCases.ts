@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import { type ContractCase, type Fixture, group, type Identity } from "./contractCase.js"
 
 /** Parts of identities that a store might confuse: with its own syntax, or with each other. */
-const hostile: ReadonlyArray<string> = [
+export const hostile: ReadonlyArray<string> = [
   "%",
   "%%",
   "%7B",
