@@ -1,0 +1,81 @@
+/** Lets a key run again, once that is confirmed. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import { IdempotencyRepository } from "../../IdempotencyRepository.js"
+import type { Corrupted, State } from "../protocol.js"
+import { logged } from "./actionLog.js"
+import { doneAt, formOf } from "./actions.js"
+import { tokenFor } from "./csrf.js"
+import { duration } from "./format.js"
+import { type Html, html } from "./html.js"
+import { identityFacts, inspected, shownOf } from "./keyPage.js"
+import { notice, respond } from "./layout.js"
+import { identifiersIn, identityFields } from "./lookup.js"
+import { Refusal } from "./refusal.js"
+import { href, identity, type Visit } from "./site.js"
+import { badge, kindOf } from "./states.js"
+import { facts } from "./table.js"
+import { storeNow } from "./walk.js"
+
+const consequence = (state: State | Corrupted): string => {
+  switch (state._tag) {
+    case "Completed":
+      return "What is recorded is forgotten. The next call with this key runs the effect again, which has run before."
+    case "Corrupted":
+      return "What is stored is removed, unread. The next call with this key runs the effect again, whether it ran before or not."
+    case "Released":
+      return "The key is free already: this changes nothing."
+    default:
+      return "The next call with this key runs the effect again. If the last run did happen, or did in part, it happens once more: reset it only if that is harmless, or if you know that it did not happen."
+  }
+}
+
+const forceField = html`<p class="check"><input type="checkbox" id="force" name="force" value="yes"><label for="force">Reset it although an owner may be running. The owner loses the key and is interrupted at its next renewal; what it has done so far stays done, and both runs may happen.</label></p>`
+
+const confirmation = (visit: Visit, identifiers: IdempotencyIdentifiers, problem?: Html) =>
+  Effect.gen(function* () {
+    const state = yield* inspected(identifiers)
+    const now = yield* Effect.flatMap(IdempotencyRepository, storeNow)
+    const token = yield* tokenFor(visit)
+    const shown = shownOf(state)
+    const back = href(visit, "/key", identity(identifiers))
+    const body = html`${problem}
+<section class="card narrow">${facts([...identityFacts(visit, identifiers), ["State", badge(shown, now)]])}
+<p>${consequence(state)}</p>
+<form method="post" action="${href(visit, "/reset")}">${token.field}${identityFields(identifiers)}
+${(problem !== undefined || kindOf(shown, now) === "running") && forceField}
+<p class="buttons"><button class="button danger filled" type="submit">Reset this key</button><a class="button" href="${back}">Cancel</a></p></form></section>`
+    const status = problem === undefined ? 200 : 409
+    return token.cookie(respond(visit, { name: "Reset", heading: "Reset this key?", body, status }))
+  })
+
+export const resetForm = (visit: Visit) =>
+  Effect.flatMap(identifiersIn(visit.params), (identifiers) => confirmation(visit, identifiers))
+
+export const resetAction = (visit: Visit) =>
+  Effect.gen(function* () {
+    const form = yield* formOf(visit)
+    const identifiers = yield* identifiersIn(form)
+    const force = form.get("force") === "yes"
+    const repository = yield* IdempotencyRepository
+    const reply = yield* Effect.either(repository.reset(identifiers, { force }))
+    if (reply._tag === "Left") {
+      if (reply.left._tag === "IdempotencyStorageError") return yield* Effect.fail(reply.left)
+      const left = duration(Duration.toMillis(reply.left.retryAfter))
+      return yield* confirmation(
+        visit,
+        identifiers,
+        notice("error", `Nothing was done: an owner is running this key, and its lease has ${left} to go.`)
+      )
+    }
+    if (!reply.right) {
+      return yield* new Refusal({
+        status: 404,
+        heading: "Nothing was there to reset",
+        explanation: html`<p>The key has expired, or was removed, in the meantime. The next call with it runs.</p>`
+      })
+    }
+    yield* logged("An operator reset an idempotency key", identifiers, { forced: force })
+    return doneAt(visit, identifiers, "reset")
+  })
