@@ -37,6 +37,8 @@ export interface RedisCluster {
   /** Three primaries, then their replicas in the same order. */
   readonly servers: ReadonlyArray<RedisServer>
   readonly nodes: ReadonlyArray<{ readonly host: string; readonly port: number }>
+  /** The primary that a key is on as the cluster starts, by its number. */
+  readonly primaryOf: (key: string) => number
 }
 
 const anyOnPath = (): string | undefined => onPath("redis-server") ?? onPath("valkey-server")
@@ -188,57 +190,89 @@ export const sentinelSet: Effect.Effect<RedisSentinels, never, Scope.Scope> = Ef
 const slots = 16_384
 const primaries = 3
 
-/** A cluster of three primaries with a replica each, whose nodes fail over after 1.5 seconds. */
-export const cluster: Effect.Effect<RedisCluster, never, Scope.Scope> = Effect.gen(function* () {
-  const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"]
-  const servers = yield* Effect.all(
-    Array.from({ length: 2 * primaries }, () => standaloneWith(...args)),
-    { concurrency: "unbounded" }
-  )
-  const ids = yield* Effect.forEach(servers, ({ command }) => Effect.map(command("cluster", "myid"), String))
-  for (const [index, { command }] of servers.entries()) {
-    yield* command("cluster", "set-config-epoch", index + 1)
-    if (index < primaries) {
-      const [from, to] = [index, index + 1].map((part) => Math.floor((part * slots) / primaries))
-      yield* command(
-        "cluster",
-        "addslots",
-        ...Array.from({ length: (to ?? 0) - (from ?? 0) }, (_, n) => n + (from ?? 0))
+/** Where the slots of each primary begin, and where they end. */
+const firstSlots = Array.from({ length: primaries + 1 }, (_, part) => Math.floor((part * slots) / primaries))
+
+/** The slot of a key without a hash tag. */
+export const slotOf = (key: string): number => {
+  let crc = 0
+  for (const byte of Buffer.from(key)) {
+    crc ^= byte << 8
+    for (let bit = 0; bit < 8; bit++) crc = ((crc << 1) ^ (crc & 0x8000 ? 0x1021 : 0)) & 0xffff
+  }
+  return crc % slots
+}
+
+/**
+ * A cluster of three primaries with a replica each, whose nodes fail over after 1.5 seconds, with arguments of its
+ * command line beside those of every test's server.
+ */
+export const clusterWith = (...more: ReadonlyArray<string>): Effect.Effect<RedisCluster, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const args = [
+      "--cluster-enabled",
+      "yes",
+      "--cluster-node-timeout",
+      "1500",
+      "--repl-diskless-sync-delay",
+      "0",
+      ...more
+    ]
+    const servers = yield* Effect.all(
+      Array.from({ length: 2 * primaries }, () => standaloneWith(...args)),
+      { concurrency: "unbounded" }
+    )
+    const ids = yield* Effect.forEach(servers, ({ command }) => Effect.map(command("cluster", "myid"), String))
+    for (const [index, { command }] of servers.entries()) {
+      yield* command("cluster", "set-config-epoch", index + 1)
+      if (index < primaries) {
+        const [from, to] = firstSlots.slice(index)
+        yield* command(
+          "cluster",
+          "addslots",
+          ...Array.from({ length: (to ?? 0) - (from ?? 0) }, (_, n) => n + (from ?? 0))
+        )
+      }
+    }
+    for (const { host, port } of servers.slice(1))
+      yield* (servers[0] ?? servers[1])?.command("cluster", "meet", host, port) ?? Effect.void
+    const everywhere = (what: string, holds: (info: string) => boolean) =>
+      until(
+        what,
+        Effect.map(
+          Effect.forEach(servers, ({ command }) => Effect.map(command("cluster", "info"), String), {
+            concurrency: "unbounded"
+          }),
+          (infos) => infos.every(holds)
+        )
+      )
+    yield* everywhere("nodes know each other", (info) => info.includes(`cluster_known_nodes:${servers.length}`))
+    for (const [index, { command }] of servers.slice(primaries).entries()) {
+      yield* until(
+        "replicas follow",
+        Effect.orElseSucceed(
+          Effect.as(Effect.sandbox(command("cluster", "replicate", ids[index] ?? "")), true),
+          () => false
+        )
       )
     }
-  }
-  for (const { host, port } of servers.slice(1))
-    yield* (servers[0] ?? servers[1])?.command("cluster", "meet", host, port) ?? Effect.void
-  const everywhere = (what: string, holds: (info: string) => boolean) =>
-    until(
-      what,
-      Effect.map(
-        Effect.forEach(servers, ({ command }) => Effect.map(command("cluster", "info"), String), {
-          concurrency: "unbounded"
-        }),
-        (infos) => infos.every(holds)
-      )
-    )
-  yield* everywhere("nodes know each other", (info) => info.includes(`cluster_known_nodes:${servers.length}`))
-  for (const [index, { command }] of servers.slice(primaries).entries()) {
+    yield* everywhere("all slots are served", (info) => info.includes("cluster_state:ok"))
     yield* until(
-      "replicas follow",
-      Effect.orElseSucceed(
-        Effect.as(Effect.sandbox(command("cluster", "replicate", ids[index] ?? "")), true),
-        () => false
+      "replicas are in step",
+      Effect.map(
+        Effect.forEach(servers.slice(primaries), ({ command }) => Effect.map(command("info", "replication"), String)),
+        (infos) => infos.every((info) => info.includes("master_link_status:up"))
       )
     )
-  }
-  yield* everywhere("all slots are served", (info) => info.includes("cluster_state:ok"))
-  yield* until(
-    "replicas are in step",
-    Effect.map(
-      Effect.forEach(servers.slice(primaries), ({ command }) => Effect.map(command("info", "replication"), String)),
-      (infos) => infos.every((info) => info.includes("master_link_status:up"))
-    )
-  )
-  return { servers, nodes: servers.map(({ host, port }) => ({ host, port })) }
-})
+    return {
+      servers,
+      nodes: servers.map(({ host, port }) => ({ host, port })),
+      primaryOf: (key) => firstSlots.findLastIndex((first) => first <= slotOf(key))
+    }
+  })
+
+/** The same, with nothing more to say. */
+export const cluster: Effect.Effect<RedisCluster, never, Scope.Scope> = clusterWith()
 
 /** One server for all tests of a layer. */
 export class StandaloneRedis extends Context.Tag("test/StandaloneRedis")<StandaloneRedis, RedisServer>() {

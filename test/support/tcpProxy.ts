@@ -21,23 +21,32 @@ export interface TcpProxy {
   readonly loseReplyTo: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
   /** The connection is cut instead of passing the next request that matches on. */
   readonly loseRequest: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
-  /** The connection that passes so many more bytes, of both directions together, is cut then, and no other. */
-  readonly cutAfter: (bytes: number) => Effect.Effect<void>
+  /**
+   * The connection of the next request that matches is cut after so many bytes from there on, of both directions
+   * together, and no other. All requests match if it is not said which.
+   */
+  readonly cutAfter: (bytes: number, matches?: (request: Buffer) => boolean) => Effect.Effect<void>
   /** How many bytes have been passed on so far, of both directions together. */
   readonly passed: () => number
-  /** How many replies and requests were lost so far. */
+  /** How many replies and requests were lost so far, and connections cut after so many bytes. */
   readonly lost: () => number
 }
 
 type Fault = { readonly what: "request" | "reply"; readonly matches: (request: Buffer) => boolean }
 
+/** A connection is cut after so many bytes; which one, its first request says. */
+interface Cut {
+  readonly matches: Fault["matches"]
+  connection: Socket | undefined
+  left: number
+}
+
 interface Controls {
   mode: "open" | "cut" | "blackHole"
   fault: Fault | undefined
+  cut: Cut | undefined
   lost: number
   passed: number
-  /** At how many passed bytes a connection is cut. */
-  cutAt: number
 }
 
 const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: Socket): void => {
@@ -59,15 +68,19 @@ const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: So
     return
   }
   const passOn = (to: Socket, chunk: Buffer): void => {
-    const left = controls.cutAt - controls.passed
+    const { cut } = controls
+    const left = cut?.connection === client ? cut.left : Number.POSITIVE_INFINITY
     controls.passed += Math.min(chunk.length, left)
+    if (cut?.connection === client) cut.left -= chunk.length
     if (chunk.length < left) return void to.write(chunk)
-    controls.cutAt = Number.POSITIVE_INFINITY
+    controls.cut = undefined
+    controls.lost++
     // What has been passed on arrives.
     to.write(chunk.subarray(0, left), close)
   }
   client.on("data", (request) => {
-    const { fault } = controls
+    const { cut, fault } = controls
+    if (cut !== undefined && cut.connection === undefined && cut.matches(request)) cut.connection = client
     if (fault?.matches(request)) {
       controls.fault = undefined
       controls.lost++
@@ -93,9 +106,9 @@ const listen = async (
   const controls: Controls = {
     mode: "open",
     fault: undefined,
+    cut: undefined,
     lost: 0,
-    passed: 0,
-    cutAt: Number.POSITIVE_INFINITY
+    passed: 0
   }
   const server = createServer((client) => pass(controls, sockets, port, client))
   server.listen(0, "127.0.0.1")
@@ -130,9 +143,9 @@ const listen = async (
       }),
       loseReplyTo: setFault("reply"),
       loseRequest: setFault("request"),
-      cutAfter: (bytes) =>
+      cutAfter: (bytes, matches = () => true) =>
         Effect.sync(() => {
-          controls.cutAt = controls.passed + bytes
+          controls.cut = { matches, connection: undefined, left: bytes }
         }),
       passed: () => controls.passed,
       lost: () => controls.lost
