@@ -54,14 +54,34 @@ export interface IdempotencyEngineOptions {
  * @category services
  */
 export class Idempotency extends Context.Tag("effect-idempotency/Idempotency")<Idempotency, Engine>() {
-  /** With the defaults of {@link IdempotencyEngineOptions}. */
+  /**
+   * With the defaults of {@link IdempotencyEngineOptions}.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<
     Idempotency,
     never,
     IdempotencyRepository | IdempotencyDomainService | IdempotencyMetrics
   > = Layer.scoped(Idempotency, Effect.flatMap(Effect.orDie(decodeSettings({})), makeEngine))
 
-  /** With other options; `IdempotencyValidationError` names every one that is out of bounds. */
+  /**
+   * With other options; `IdempotencyValidationError` names every one that is out of bounds.
+   *
+   * @example
+   * ```ts
+   * import * as Layer from "effect/Layer"
+   * import { Idempotency, layerMemory } from "effect-idempotency"
+   *
+   * const engine = Idempotency.layerWith({ storageTimeout: "500 millis", maxResultBytes: 65_536 }).pipe(
+   *   Layer.provide(layerMemory)
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerWith = (
     options: IdempotencyEngineOptions
   ): Layer.Layer<
@@ -77,7 +97,23 @@ export class Idempotency extends Context.Tag("effect-idempotency/Idempotency")<I
       )
     )
 
-  /** {@link Idempotency.layerWith}, from `Config`. */
+  /**
+   * {@link Idempotency.layerWith}, from `Config`.
+   *
+   * @example
+   * ```ts
+   * import * as Config from "effect/Config"
+   * import * as Layer from "effect/Layer"
+   * import { Idempotency, layerMemory } from "effect-idempotency"
+   *
+   * const engine = Idempotency.layerConfig({ storageTimeout: Config.duration("IDEMPOTENCY_TIMEOUT") }).pipe(
+   *   Layer.provide(layerMemory)
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerConfig = (
     config: Config.Config.Wrap<Omit<IdempotencyEngineOptions, "retry">>
   ): Layer.Layer<

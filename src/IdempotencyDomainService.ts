@@ -60,13 +60,33 @@ export class IdempotencyDomainService extends Context.Tag("effect-idempotency/Id
     ) => Effect.Effect<IdempotencyRecord, IdempotencyRecordExpiredError>
   }
 >() {
-  /** 30 minutes by default, at least 60 seconds, at most 24 hours. */
+  /**
+   * 30 minutes by default, at least 60 seconds, at most 24 hours.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<IdempotencyDomainService> = Layer.effect(
     IdempotencyDomainService,
     Effect.orDie(Effect.suspend(() => make({})))
   )
 
-  /** With other bounds; `IdempotencyValidationError` names every bound that breaks the rules. */
+  /**
+   * With other bounds; `IdempotencyValidationError` names every bound that breaks the rules.
+   *
+   * @example
+   * ```ts
+   * import * as Layer from "effect/Layer"
+   * import { IdempotencyDomainService, layerMemory } from "effect-idempotency"
+   *
+   * const IdempotencyLive = layerMemory.pipe(
+   *   Layer.provide(IdempotencyDomainService.layerWith({ defaultTimeToLive: "2 hours", maxTimeToLive: "7 days" }))
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerWith = (
     options: IdempotencyDomainServiceOptions
   ): Layer.Layer<IdempotencyDomainService, IdempotencyValidationError> =>
@@ -75,7 +95,20 @@ export class IdempotencyDomainService extends Context.Tag("effect-idempotency/Id
       Effect.suspend(() => make(options))
     )
 
-  /** {@link IdempotencyDomainService.layerWith}, from `Config`. */
+  /**
+   * {@link IdempotencyDomainService.layerWith}, from `Config`.
+   *
+   * @example
+   * ```ts
+   * import * as Config from "effect/Config"
+   * import { IdempotencyDomainService } from "effect-idempotency"
+   *
+   * const policy = IdempotencyDomainService.layerConfig({ defaultTimeToLive: Config.duration("RESULTS_KEPT") })
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerConfig = (
     config: Config.Config.Wrap<IdempotencyDomainServiceOptions>
   ): Layer.Layer<IdempotencyDomainService, IdempotencyValidationError | ConfigError> =>

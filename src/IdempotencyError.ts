@@ -11,6 +11,9 @@ import * as Schema from "effect/Schema"
 
 const about = (operation: string): string => (operation === "" ? "" : ` (operation "${operation}")`)
 
+/** Where there is a cause, it says more; its own words are not the library's, and may hold anything. */
+const seeing = (cause: unknown): string => (cause === undefined ? "" : "see `cause`, and ")
+
 /**
  * A bad operation, key, scope, fingerprint, record, option or configuration. Nothing ran and nothing was written.
  * `issues` says what is wrong, one sentence each.
@@ -25,7 +28,7 @@ export class IdempotencyValidationError extends Schema.TaggedError<IdempotencyVa
   issues: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `Invalid input${about(this.operation)}: ${this.issues.join("; ")}`
+    return `Invalid input${about(this.operation)}: ${this.issues.join("; ")}. Nothing ran: correct it, as no retry helps`
   }
 }
 
@@ -62,7 +65,7 @@ export class IdempotencyKeyCollisionError extends Schema.TaggedError<Idempotency
   keys: Schema.NonEmptyArray(Schema.String)
 }) {
   override get message(): string {
-    return `${this.keys.length} record(s) exist already${about(this.operation)}: a recorded result is never replaced`
+    return `${this.keys.length} key(s) have a record or an owner already${about(this.operation)}, which is never replaced: get the records of \`keys\`, or leave them out`
   }
 }
 
@@ -79,7 +82,7 @@ export class IdempotencyRecordExpiredError extends Schema.TaggedError<Idempotenc
   idempotencyKey: Schema.String
 }) {
   override get message(): string {
-    return `The record has expired${about(this.operation)}`
+    return `The record has expired${about(this.operation)} and cannot be used: create a new one`
   }
 }
 
@@ -100,9 +103,12 @@ export class IdempotencyStorageError extends Schema.TaggedError<IdempotencyStora
   cause: Schema.optional(Schema.Defect)
 }) {
   override get message(): string {
-    return `The idempotency store failed in "${this.method}": ${this.reason}${about(this.operation)}; ${
-      this.applied === "no" ? "nothing was changed" : "it may have taken effect"
-    }`
+    const changed = this.applied === "no" ? "nothing was changed" : "it may have taken effect"
+    const next =
+      this.reason === "Misconfigured"
+        ? "correct how the store is set up (address, credentials, permissions, table, eviction), as no retry helps"
+        : "try again, with the same key"
+    return `The idempotency store failed in "${this.method}": ${this.reason}${about(this.operation)}; ${changed}: ${seeing(this.cause)}${next}`
   }
 }
 
@@ -123,7 +129,7 @@ export class IdempotencyInFlightError extends Schema.TaggedError<IdempotencyInFl
 }) {
   override get message(): string {
     const what = this.reason === "Running" ? "Another call is running" : "Another call has taken over"
-    return `${what} under this idempotency key${about(this.operation)}: try again in ${Duration.format(this.retryAfter)}`
+    return `${what} under this idempotency key${about(this.operation)}: try again with it in ${Duration.format(this.retryAfter)}`
   }
 }
 
@@ -160,7 +166,7 @@ export class IdempotencyOutcomeUnknownError extends Schema.TaggedError<Idempoten
   attempt: Schema.Int
 }) {
   override get message(): string {
-    return `Attempt ${this.attempt} may have happened${about(this.operation)}: find out, then resolve or reset the key`
+    return `Attempt ${this.attempt} may have happened${about(this.operation)}, and is not repeated: find out whether it did, then resolve or reset the key`
   }
 }
 
@@ -178,7 +184,7 @@ export class IdempotencyResultUnavailableError extends Schema.TaggedError<Idempo
   cause: Schema.optional(Schema.Defect)
 }) {
   override get message(): string {
-    return `The effect has run, but its recorded result cannot be given${about(this.operation)}: it is not run again; see \`cause\`, and reset the key if it may run again`
+    return `The effect has run, but its recorded result cannot be given${about(this.operation)}, and it is not run again: ${seeing(this.cause)}look the result up elsewhere, or reset the key if it may run again`
   }
 }
 

@@ -32,6 +32,9 @@ export class IdempotencyIdentifiers extends Schema.Class<IdempotencyIdentifiers>
    *
    * const ids = IdempotencyIdentifiers.from({ operation: "payment.charge", idempotencyKey: "order-1" })
    * ```
+   *
+   * @since 0.1.0
+   * @category constructors
    */
   static from(input: {
     readonly operation: string

@@ -81,6 +81,9 @@ export interface IdempotencyKeySchema extends Schema.Schema<IdempotencyKey, stri
    *
    * const key = IdempotencyKey.derive({ entityId: "order-1", action: "charge", params: { amount: 100 } })
    * ```
+   *
+   * @since 0.1.0
+   * @category constructors
    */
   readonly derive: <P = never>(
     // The check is apart from what `P` is inferred from: a union would not be inferred through it.
@@ -92,6 +95,16 @@ export interface IdempotencyKeySchema extends Schema.Schema<IdempotencyKey, stri
    * `sha256(entity_id + ":" + action [+ ":" + json.dumps(params, sort_keys=True) if params])`. For fleets of several
    * languages; ambiguous where parts hold colons, so prefer `derive`. A whole number counts as a Python `int`.
    * Throws `IdempotencyValidationError` if `params` has no JSON form.
+   *
+   * @example
+   * ```ts
+   * import { IdempotencyKey } from "effect-idempotency"
+   *
+   * const key = IdempotencyKey.deriveCompatible({ entityId: "order-1", action: "charge", params: { amount: 100 } })
+   * ```
+   *
+   * @since 0.1.0
+   * @category constructors
    */
   readonly deriveCompatible: (source: {
     readonly entityId: string
@@ -102,10 +115,25 @@ export interface IdempotencyKeySchema extends Schema.Schema<IdempotencyKey, stri
   /**
    * An opaque key of 43 characters from client input: base64url of SHA-256 over the length-prefixed parts. Whatever
    * the parts hold, the key is valid, and different parts give different keys.
+   *
+   * @example
+   * ```ts
+   * import { IdempotencyKey } from "effect-idempotency"
+   *
+   * const key = IdempotencyKey.fromUntrusted("tenant-1", "any text: at all")
+   * ```
+   *
+   * @since 0.1.0
+   * @category constructors
    */
   readonly fromUntrusted: (...parts: ReadonlyArray<string>) => IdempotencyKey
 
-  /** A random key (UUID version 4, RFC 9562), for callers that keep it across their retries. */
+  /**
+   * A random key (UUID version 4, RFC 9562), for callers that keep it across their retries.
+   *
+   * @since 0.1.0
+   * @category constructors
+   */
   readonly random: Effect.Effect<IdempotencyKey>
 }
 
@@ -121,6 +149,20 @@ const invalidParams = (why: string) =>
 
 const isEmpty = (params: object): boolean => !Object.values(params).some((member) => member !== undefined)
 
+/**
+ * The schema of a key, and the ways to make one: see {@link IdempotencyKeySchema}.
+ *
+ * @example
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import { IdempotencyKey } from "effect-idempotency"
+ *
+ * const key: IdempotencyKey = Schema.decodeSync(IdempotencyKey)(" order-1 ") // "order-1"
+ * ```
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
 export const IdempotencyKey: IdempotencyKeySchema = Object.assign(keySchema, {
   derive: <P = never>({ entityId, action, params }: KeySource<P>): IdempotencyKey => {
     if (params === undefined || (typeof params === "object" && params !== null && isEmpty(params))) {

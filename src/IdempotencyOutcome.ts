@@ -21,6 +21,8 @@ export type IdempotencyOutcome<A> = Data.TaggedEnum<{
 }>
 
 /**
+ * The definition that the constructors of {@link IdempotencyOutcome} are made of.
+ *
  * @since 0.1.0
  * @category models
  */

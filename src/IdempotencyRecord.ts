@@ -47,6 +47,27 @@ export class IdempotencyRecord extends Schema.Class<IdempotencyRecord>("effect-i
   /**
    * A record that starts now (by the `Clock`) and may be given for `timeToLive` (finite, at least a millisecond).
    * `IdempotencyValidationError` names what is wrong.
+   *
+   * @example
+   * ```ts
+   * import * as Effect from "effect/Effect"
+   * import { IdempotencyRecord, IdempotencyRepository } from "effect-idempotency"
+   *
+   * // What another system has done already is not done again.
+   * const program = Effect.gen(function* () {
+   *   const record = yield* IdempotencyRecord.create({
+   *     operation: "payment.charge",
+   *     idempotencyKey: "order-1",
+   *     result: { chargeId: "ch_1" },
+   *     timeToLive: "1 hour"
+   *   })
+   *   const { save } = yield* IdempotencyRepository
+   *   yield* save(record)
+   * })
+   * ```
+   *
+   * @since 0.1.0
+   * @category constructors
    */
   static create(input: {
     readonly operation: string

@@ -52,7 +52,7 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
     ) => Effect.Effect<void, IdempotencyKeyCollisionError | IdempotencyRecordExpiredError | IdempotencyStorageError>
     /** Removes a settled record, its attempt included; whether it was there. */
     readonly delete: (identifiers: IdempotencyIdentifiers) => Effect.Effect<boolean, IdempotencyStorageError>
-    /** {@link get} for many keys, one round trip per node. What has no record is left out. */
+    /** `get` for many keys, one round trip per node. What has no record is left out. */
     readonly getMany: (
       identifiers: Iterable<IdempotencyIdentifiers>
     ) => Effect.Effect<
@@ -60,7 +60,7 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
       IdempotencyStorageError | IdempotencyResultUnavailableError
     >
     /**
-     * {@link save} for many records, one round trip per node. If one of them has expired, nothing is written. A
+     * `save` for many records, one round trip per node. If one of them has expired, nothing is written. A
      * collision names every colliding key, duplicates within the input included; the others stay saved, unless
      * `rollbackOnError` is set: then all are saved or none. `IdempotencyValidationError`, before anything is written,
      * if the store cannot keep that for these keys (a cluster whose slots they do not share).
@@ -75,7 +75,7 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
       | IdempotencyValidationError
       | IdempotencyStorageError
     >
-    /** {@link delete} for many keys, one round trip per node; how many were there. */
+    /** `delete` for many keys, one round trip per node; how many were there. */
     readonly deleteMany: (
       identifiers: Iterable<IdempotencyIdentifiers>
     ) => Effect.Effect<number, IdempotencyStorageError>
@@ -124,6 +124,20 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
   /**
    * The repository over a driver: records, validation and metrics. It measures with the `IdempotencyMetrics` from
    * beneath if there are, else with Effect `Metric`s.
+   *
+   * @example
+   * ```ts
+   * import * as Layer from "effect/Layer"
+   * import { IdempotencyRepository } from "effect-idempotency"
+   *
+   * // A store of your own.
+   * declare const driver: IdempotencyRepository.Driver
+   *
+   * const repository = Layer.effect(IdempotencyRepository, IdempotencyRepository.make(driver))
+   * ```
+   *
+   * @since 0.1.0
+   * @category constructors
    */
   static readonly make: (
     driver: IdempotencyRepository.Driver,
@@ -232,13 +246,23 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
  * @since 0.1.0
  */
 export declare namespace IdempotencyRepository {
-  /** How the operations on records and those of operators behave. */
+  /**
+   * How the operations on records and those of operators behave.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface Options {
     /** How long each may take before it fails with a `Timeout`; 1 second by default. */
     readonly operationTimeout?: Duration.DurationInput | undefined
   }
 
-  /** How much `layerLocalCache` holds, and for how long. */
+  /**
+   * How much `layerLocalCache` holds, and for how long.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface LocalCacheOptions extends Options {
     /** How many records at most, 1 or more; 10,000 by default. The least recently used goes first. */
     readonly capacity?: number | undefined
@@ -248,19 +272,39 @@ export declare namespace IdempotencyRepository {
     readonly timeToLive?: Duration.DurationInput | undefined
   }
 
-  /** What `layerEncrypted` makes of what was stored before. */
+  /**
+   * What `layerEncrypted` makes of what was stored before.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface EncryptedOptions extends Options {
     /** Whether a result that is not encrypted is refused (the default), or replayed: for a migration. */
     readonly plaintext?: "refuse" | "accept" | undefined
   }
 
-  /** What a store's author implements. */
+  /**
+   * What a store's author implements.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Driver = Protocol.Driver
 
-  /** What is stored for a key. */
+  /**
+   * What is stored for a key.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type State = Protocol.State
 
-  /** Which keys to list, and where to go on. */
+  /**
+   * Which keys to list, and where to go on.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface ListRequest {
     /** Only those of this operation. */
     readonly operation?: string | undefined
@@ -274,19 +318,39 @@ export declare namespace IdempotencyRepository {
     readonly limit?: number | undefined
   }
 
-  /** Part of a list: its keys, where it goes on, and its instant by the store's clock. */
+  /**
+   * Part of a list: its keys, where it goes on, and its instant by the store's clock.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Page = Protocol.Page
 
-  /** What a list tells of one key: its state without its result and its steps. */
+  /**
+   * What a list tells of one key: its state without its result and its steps.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Entry = Protocol.Entry
 
-  /** The verbs of the driver that the engine uses. */
+  /**
+   * The verbs of the driver that the engine uses.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Claims = Pick<
     Protocol.Driver,
     "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "changes" | "objection"
   >
 
-  /** What an operator knows to have happened. */
+  /**
+   * What an operator knows to have happened.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Resolution =
     | { readonly _tag: "Success"; readonly result: Json | undefined }
     | { readonly _tag: "Failure"; readonly error: Json }

@@ -49,10 +49,20 @@ export class IdempotencyTransactions extends Context.Tag("effect-idempotency/Ide
  * @since 0.1.0
  */
 export declare namespace IdempotencyTransactions {
-  /** How strictly a transaction that is opened is kept apart from others; else as the database is set up. */
+  /**
+   * How strictly a transaction that is opened is kept apart from others; else as the database is set up.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Isolation = "read committed" | "repeatable read" | "serializable"
 
-  /** One execution. Durations in milliseconds. */
+  /**
+   * One execution. Durations in milliseconds.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface Request {
     readonly identifiers: IdempotencyIdentifiers
     readonly fingerprint: string | undefined
@@ -65,16 +75,33 @@ export declare namespace IdempotencyTransactions {
     readonly isolation: Isolation | undefined
   }
 
-  /** What a body ended with: its value, and what is recorded of it. */
+  /**
+   * What a body ended with: its value, and what is recorded of it.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface Ran<A> {
     readonly value: A
     readonly outcome: Protocol.Outcome
   }
 
+  /**
+   * The body ran, and its record is committed or will be with the caller's transaction; or what is recorded already.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Result<A> =
     | { readonly _tag: "Executed"; readonly value: A; readonly attempt: number }
     | { readonly _tag: "Recorded"; readonly record: Protocol.Completed }
 
+  /**
+   * What `run` can fail with besides the body's failures.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   type Failure =
     | IdempotencyFingerprintMismatchError
     | IdempotencyInFlightError

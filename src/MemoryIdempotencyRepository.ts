@@ -64,9 +64,26 @@ const makeRepository = (capacity: number) =>
  * @category layers
  */
 export const MemoryIdempotencyRepository: {
-  /** Unbounded; records go when they expire. */
+  /**
+   * Unbounded; records go when they expire.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layer: Layer.Layer<IdempotencyRepository>
-  /** With a bound on the number of keys; `IdempotencyValidationError` if it is not a whole number of 1 or more. */
+  /**
+   * With a bound on the number of keys; `IdempotencyValidationError` if it is not a whole number of 1 or more.
+   *
+   * @example
+   * ```ts
+   * import { MemoryIdempotencyRepository } from "effect-idempotency"
+   *
+   * const repository = MemoryIdempotencyRepository.layerWith({ capacity: 10_000 })
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layerWith: (
     options: MemoryIdempotencyRepositoryOptions
   ) => Layer.Layer<IdempotencyRepository, IdempotencyValidationError>

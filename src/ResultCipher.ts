@@ -55,16 +55,54 @@ export class ResultCipher extends Context.Tag("effect-idempotency/ResultCipher")
     readonly decrypt: (encrypted: string, context: ResultCipher.Context) => Effect.Effect<string, Error>
   }
 >() {
-  /** AES-256-GCM. `IdempotencyValidationError` names everything that is wrong with the keys, and never a key. */
+  /**
+   * AES-256-GCM. `IdempotencyValidationError` names everything that is wrong with the keys, and never a key.
+   *
+   * @example
+   * ```ts
+   * import type * as Context from "effect/Context"
+   * import type * as Effect from "effect/Effect"
+   * import * as Redacted from "effect/Redacted"
+   * import { type IdempotencyValidationError, ResultCipher } from "effect-idempotency"
+   *
+   * const key = Redacted.make(crypto.getRandomValues(new Uint8Array(32)))
+   * const cipher: Effect.Effect<Context.Tag.Service<ResultCipher>, IdempotencyValidationError> = ResultCipher.make({
+   *   keys: [{ id: "2026-01", key }]
+   * })
+   * ```
+   *
+   * @since 0.1.0
+   * @category constructors
+   */
   static readonly make: (
     options: ResultCipher.Options
   ) => Effect.Effect<Context.Tag.Service<ResultCipher>, IdempotencyValidationError> = makeAesGcm
 
-  /** {@link ResultCipher.make}, as a layer. */
+  /**
+   * {@link ResultCipher.make}, as a layer.
+   *
+   * @example
+   * ```ts
+   * import type * as Redacted from "effect/Redacted"
+   * import { ResultCipher } from "effect-idempotency"
+   *
+   * // The first encrypts, both decrypt.
+   * const cipher = (newer: Redacted.Redacted<string>, older: Redacted.Redacted<string>) =>
+   *   ResultCipher.layer({ keys: [{ id: "2026-02", key: newer }, { id: "2026-01", key: older }] })
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer = (options: ResultCipher.Options): Layer.Layer<ResultCipher, IdempotencyValidationError> =>
     Layer.effect(ResultCipher, makeAesGcm(options))
 
-  /** {@link ResultCipher.layer}, from `Config`. */
+  /**
+   * {@link ResultCipher.layer}, from `Config`.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerConfig = (
     config: Config.Config.Wrap<ResultCipher.Options>
   ): Layer.Layer<ResultCipher, IdempotencyValidationError | ConfigError.ConfigError> =>
@@ -75,11 +113,22 @@ export class ResultCipher extends Context.Tag("effect-idempotency/ResultCipher")
  * @since 0.1.0
  */
 export declare namespace ResultCipher {
-  /** The keys: at least one. The first encrypts, all decrypt. */
+  /**
+   * The keys: at least one. The first encrypts, all decrypt.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface Options {
     readonly keys: ReadonlyArray<Key>
   }
 
+  /**
+   * A key of the cipher.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface Key {
     /** 1 to 64 letters, digits, `_` and `-`, unique among the keys. It is stored beside each text, and is no secret. */
     readonly id: string
@@ -87,7 +136,12 @@ export declare namespace ResultCipher {
     readonly key: Redacted.Redacted<Uint8Array> | Redacted.Redacted<string>
   }
 
-  /** What a text belongs to: additional authenticated data. All of it is known again where the text is decrypted. */
+  /**
+   * What a text belongs to: additional authenticated data. All of it is known again where the text is decrypted.
+   *
+   * @since 0.1.0
+   * @category models
+   */
   interface Context {
     readonly identifiers: IdempotencyIdentifiers
     readonly kind: "success" | "failure" | "step"

@@ -125,6 +125,9 @@ export const TieredIdempotencyRepository: {
   /**
    * The two stores as one. `IdempotencyValidationError` if an option is out of its bounds, or if both are the same
    * store.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   readonly layerWith: typeof layerWith
 } = { layerWith }

@@ -243,6 +243,24 @@ export const withIdempotency: {
 /**
  * {@link withIdempotency}, which also says which way it went: executed, replayed or unprotected.
  *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { IdempotencyOutcome, layerMemory, withIdempotencyOutcome } from "effect-idempotency"
+ *
+ * const program = Effect.succeed({ receipt: "r-1" }).pipe(
+ *   withIdempotencyOutcome("payment.charge", "order-1"),
+ *   Effect.map(
+ *     IdempotencyOutcome.$match({
+ *       Executed: ({ attempt }) => `ran, attempt ${attempt}`,
+ *       Replayed: () => "had run before",
+ *       Unprotected: ({ reason }) => (reason === "NoKey" ? "ran without a key" : "ran without the store")
+ *     })
+ *   ),
+ *   Effect.provide(layerMemory)
+ * )
+ * ```
+ *
  * @since 0.1.0
  * @category combinators
  */

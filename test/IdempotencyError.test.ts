@@ -36,12 +36,27 @@ const errorsAbout = (idempotencyKey: string, cause?: unknown): ReadonlyArray<Ide
     new IdempotencyRecordExpiredError(about),
     new IdempotencyStorageError({ operation, method: "claim", reason: "Timeout", applied: "unknown", cause }),
     new IdempotencyStorageError({ operation, method: "claim", reason: "Rejected", applied: "no" }),
+    new IdempotencyStorageError({ operation, method: "claim", reason: "Misconfigured", applied: "no", cause }),
     new IdempotencyInFlightError({ ...about, reason: "Running", retryAfter: min }),
     new IdempotencyInFlightError({ ...about, reason: "TakenOver", retryAfter: min }),
     new IdempotencyFingerprintMismatchError(about),
     new IdempotencyOutcomeUnknownError({ ...about, attempt: 3 }),
     new IdempotencyResultUnavailableError({ ...about, cause })
   ]
+}
+
+/** What each class of error tells its reader to do. */
+const advice: Readonly<Record<string, RegExp>> = {
+  IdempotencyValidationError: /correct it/,
+  IdempotencyInvalidTtlError: /choose one within, or widen the bounds/,
+  IdempotencyKeyCollisionError: /get the records of `keys`, or leave them out/,
+  IdempotencyRecordExpiredError: /create a new one/,
+  IdempotencyStorageError: /try again, with the same key|correct how the store is set up/,
+  IdempotencyInFlightError: /try again with it in 1s/,
+  IdempotencyFingerprintMismatchError: /use a new key/,
+  IdempotencyOutcomeUnknownError: /find out whether it did, then resolve or reset the key/,
+  IdempotencyResultUnavailableError: /look the result up elsewhere, or reset the key/,
+  MessagePoisonedError: /move it to a dead-letter queue, then acknowledge it/
 }
 
 /** A text that no message holds by chance. */
@@ -54,6 +69,7 @@ describe("every error", () => {
   it("names its operation and says what to do, in its message", () => {
     for (const error of errorsAbout("order-1")) {
       expect(error.message).toContain('"payment.charge"')
+      expect(error.message).toMatch(advice[error._tag] ?? "what to do")
       expect(error.operation).toBe("payment.charge")
       expect(error.name).toBe(error._tag)
       expect(error).toBeInstanceOf(Error)

@@ -76,6 +76,9 @@ export const IdempotencyConsole: {
    *
    * const router = HttpRouter.empty.pipe(HttpRouter.mountApp("/admin/idempotency", console))
    * ```
+   *
+   * @since 0.1.0
+   * @category constructors
    */
   readonly app: (options?: IdempotencyConsoleOptions) => HttpApp.Default<never, IdempotencyRepository>
 } = { app: makeApp }

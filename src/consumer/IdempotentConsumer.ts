@@ -85,6 +85,9 @@ export const IdempotentConsumer: {
    *
    * const program = onMessage("message-1", { id: "order-1" }).pipe(Effect.provide(layerMemory))
    * ```
+   *
+   * @since 0.1.0
+   * @category combinators
    */
   readonly process: {
     <
@@ -210,11 +213,13 @@ export const IdempotentConsumer: {
    * const program = IdempotentConsumer.processBatch("mailer", messages, { id: ({ id }) => id, concurrency: 4 })(
    *   ({ to }) => Console.log(`a mail to ${to}`)
    * ).pipe(
-   *   // Acknowledge these.
-   *   Effect.map((exits) => Array.zip(messages, exits).filter(([, exit]) => Exit.isSuccess(exit))),
+   *   Effect.map((exits) => Array.zip(messages, exits).filter(([, exit]) => Exit.isSuccess(exit))), // to acknowledge
    *   Effect.provide(layerMemory)
    * )
    * ```
+   *
+   * @since 0.1.0
+   * @category combinators
    */
   readonly processBatch: <
     Message,
@@ -289,9 +294,7 @@ export const IdempotentConsumer: {
    *
    * interface Message { readonly id: string; readonly to: string }
    *
-   * const mails: Stream.Stream<Message> = Stream.make({ id: "m-1", to: "ada" }, { id: "m-1", to: "ada" })
-   *
-   * const program = mails.pipe(
+   * const program = Stream.make<Array<Message>>({ id: "m-1", to: "ada" }, { id: "m-1", to: "ada" }).pipe(
    *   IdempotentConsumer.deduplicate("mailer", { id: (message: Message) => message.id, concurrency: 8 })(
    *     ({ to }) => Console.log(`a mail to ${to}`)
    *   ),
@@ -299,6 +302,9 @@ export const IdempotentConsumer: {
    *   Effect.provide(layerMemory)
    * )
    * ```
+   *
+   * @since 0.1.0
+   * @category combinators
    */
   readonly deduplicate: <
     Message,
@@ -360,13 +366,15 @@ export const IdempotentConsumer: {
    * import { IdempotencyIdentifiers, IdempotencyRepository } from "effect-idempotency"
    * import { IdempotentConsumer } from "effect-idempotency/consumer"
    *
-   * const inspect = Effect.gen(function* () {
+   * const stored = Effect.gen(function* () {
    *   const idempotencyKey = yield* IdempotentConsumer.keyOf("orders:4711")
-   *   const identifiers = yield* IdempotencyIdentifiers.from({ operation: "shipping", idempotencyKey })
    *   const { inspect } = yield* IdempotencyRepository
-   *   return yield* inspect(identifiers)
+   *   return yield* inspect(yield* IdempotencyIdentifiers.from({ operation: "shipping", idempotencyKey }))
    * })
    * ```
+   *
+   * @since 0.1.0
+   * @category combinators
    */
   readonly keyOf: (messageId: IdempotencyKeyInput) => Option.Option<IdempotencyKey>
 } = {

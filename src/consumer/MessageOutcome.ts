@@ -18,6 +18,8 @@ export type MessageOutcome<A> = Data.TaggedEnum<{
 }>
 
 /**
+ * The definition that the constructors of {@link MessageOutcome} are made of.
+ *
  * @since 0.1.0
  * @category models
  */

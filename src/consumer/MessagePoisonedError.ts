@@ -25,6 +25,6 @@ export class MessagePoisonedError extends Schema.TaggedError<MessagePoisonedErro
   maxAttempts: Schema.Int
 }) {
   override get message(): string {
-    return `A message of consumer "${this.operation}" was attempted ${this.maxAttempts} times without being processed, and is not attempted again: move it to a dead-letter queue`
+    return `A message of consumer "${this.operation}" was attempted ${this.maxAttempts} times without being processed, and is not attempted again: move it to a dead-letter queue, then acknowledge it`
   }
 }

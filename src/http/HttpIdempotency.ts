@@ -241,6 +241,9 @@ export const HttpIdempotency: {
    *   layerMemory
    * )
    * ```
+   *
+   * @since 0.1.0
+   * @category middleware
    */
   readonly middleware: typeof middleware
   /**
@@ -261,6 +264,9 @@ export const HttpIdempotency: {
    *   Layer.provide(layerMemory)
    * )
    * ```
+   *
+   * @since 0.1.0
+   * @category layers
    */
   readonly layerRouter: typeof layerRouter
   /**
@@ -295,9 +301,29 @@ export const HttpIdempotency: {
    *
    * const ApiLive = HttpApiBuilder.api(Api).pipe(Layer.provide(PaymentsLive), Layer.provide(layerMemory))
    * ```
+   *
+   * @since 0.1.0
+   * @category middleware
    */
   readonly endpoint: typeof endpoint
-  /** `endpoint` for every `POST` and `PATCH` endpoint that a group has so far, and that does not speak for itself. */
+  /**
+   * `endpoint` for every `POST` and `PATCH` endpoint that a group has so far, and that does not speak for itself.
+   *
+   * @example
+   * ```ts
+   * import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+   * import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+   * import { HttpIdempotency } from "effect-idempotency/http"
+   *
+   * const payments = HttpApiGroup.make("payments")
+   *   .add(HttpApiEndpoint.get("list", "/charges"))
+   *   .add(HttpApiEndpoint.post("charge", "/charges"))
+   *   .pipe(HttpIdempotency.group({ required: true }))
+   * ```
+   *
+   * @since 0.1.0
+   * @category middleware
+   */
   readonly group: typeof group
   /**
    * Protects those endpoints of a group that were declared with `endpoint` or `group`; give it the group's handlers,
@@ -305,6 +331,26 @@ export const HttpIdempotency: {
    * may ask for what it provides to the API or the group. A request is decoded before its key is claimed: one that does
    * not decode leaves nothing behind. What `scope` and `fingerprint` fail with has to be declared on the API or the
    * group, with `addError`; what else they need is required by the group's layer.
+   *
+   * @example
+   * ```ts
+   * import * as HttpApi from "@effect/platform/HttpApi"
+   * import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+   * import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+   * import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+   * import * as Effect from "effect/Effect"
+   * import { HttpIdempotency } from "effect-idempotency/http"
+   *
+   * const charge = HttpApiEndpoint.post("charge", "/charges").pipe(HttpIdempotency.endpoint())
+   * const Api = HttpApi.make("shop").add(HttpApiGroup.make("payments").add(charge))
+   *
+   * const PaymentsLive = HttpApiBuilder.group(Api, "payments", (handlers) =>
+   *   handlers.handle("charge", () => Effect.void).pipe(HttpIdempotency.handlers({ scope: "global", inFlight: "wait" }))
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category middleware
    */
   readonly handlers: typeof handlers
   /**
@@ -330,6 +376,9 @@ export const HttpIdempotency: {
    *   Layer.provide(layerMemory)
    * )
    * ```
+   *
+   * @since 0.1.0
+   * @category layers
    */
   readonly layerApi: typeof layerApi
 } = { middleware, layerRouter, endpoint, group, handlers, layerApi }

@@ -110,6 +110,9 @@ export const HttpIdempotencyClient: {
    *   return yield* client.post("/charges")
    * }).pipe(Effect.provide(FetchHttpClient.layer))
    * ```
+   *
+   * @since 0.1.0
+   * @category combinators
    */
   readonly withIdempotencyKey: {
     <E, R>(

@@ -63,6 +63,7 @@ export class HttpIdempotencyProblem extends Schema.TaggedError<HttpIdempotencyPr
    * that is protected as a whole: `HttpApi.make("shop").addError(HttpIdempotencyProblem.response)`.
    *
    * @since 0.1.0
+   * @category models
    */
   static readonly response: Schema.Schema<HttpIdempotencyProblem, HttpIdempotencyProblem.Json> = Schema.Union(
     responseOf(

@@ -198,12 +198,37 @@ export const RedisIdempotencyRepository: {
    * On a client that the caller opened and closes. Waiters of this layer share one more connection, made from that
    * client when the first of them comes. Set `enableOfflineQueue: false` or a small `maxRetriesPerRequest` on the
    * client, so that an outage is not taken for slowness.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   readonly layer: typeof layer
-  /** On connections that are opened with the layer and closed with its scope. */
+  /**
+   * On connections that are opened with the layer and closed with its scope.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layerClient: typeof layerClient
-  /** {@link layerClient} for the URL of a node, from `Config`. */
+  /**
+   * {@link layerClient} for the URL of a node, from `Config`.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layerConfig: typeof layerConfig
-  /** {@link layer} or {@link layerClient}, as the options say. */
+  /**
+   * {@link layer} or {@link layerClient}, as the options say.
+   *
+   * @example
+   * ```ts
+   * import { RedisIdempotencyRepository, type RedisSource } from "effect-idempotency/redis"
+   *
+   * const repository = (source: RedisSource) => RedisIdempotencyRepository.layerFrom({ ...source, keyPrefix: "payments:" })
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layerFrom: typeof layerFrom
 } = { layer, layerClient, layerConfig, layerFrom }

@@ -110,23 +110,76 @@ export const SqlIdempotencyRepository: {
   /**
    * On the table `idempotency_records`. `IdempotencyStorageError` if the database cannot be used when the layer is
    * built: `Misconfigured` if the table is missing or is another's.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   readonly layer: Layer.Layer<Services, Failure, SqlClient.SqlClient>
+  /**
+   * `layer` with other options. `IdempotencyValidationError` for a table's name that is none.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layerWith: typeof layerWith
-  /** {@link layerWith} from `Config`. */
+  /**
+   * {@link layerWith} from `Config`.
+   *
+   * @example
+   * ```ts
+   * import * as Config from "effect/Config"
+   * import { SqlIdempotencyRepository } from "effect-idempotency/sql"
+   *
+   * const repository = SqlIdempotencyRepository.layerConfig({ table: Config.string("IDEMPOTENCY_TABLE") })
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   readonly layerConfig: typeof layerConfig
   /**
    * Makes the table `idempotency_records` and its index where they are not there yet: a migration for the migrator of
    * `@effect/sql`, or to be run as it is.
+   *
+   * @since 0.1.0
+   * @category migrations
    */
   readonly migration: Effect.Effect<void, SqlError | IdempotencyValidationError, SqlClient.SqlClient>
-  /** The same for another table; `IdempotencyValidationError` for a name that is none. */
+  /**
+   * The same for another table; `IdempotencyValidationError` for a name that is none.
+   *
+   * @example
+   * ```ts
+   * import { SqlIdempotencyRepository } from "effect-idempotency/sql"
+   *
+   * const table = "payments.idempotency_records"
+   * const migrations = { "0001_idempotency": SqlIdempotencyRepository.migrationWith({ table }) }
+   * ```
+   *
+   * @since 0.1.0
+   * @category migrations
+   */
   readonly migrationWith: typeof migrationWith
-  /** The statements of the migration, for tools of another kind: `postgres`, `sqlite` or `mysql`. */
+  /**
+   * The statements of the migration, for tools of another kind: `postgres`, `sqlite` or `mysql`.
+   *
+   * @example
+   * ```ts
+   * import { SqlIdempotencyRepository } from "effect-idempotency/sql"
+   *
+   * const script = SqlIdempotencyRepository.ddl("postgres").join(";\n")
+   * ```
+   *
+   * @since 0.1.0
+   * @category migrations
+   */
   readonly ddl: (dialect: "postgres" | "sqlite" | "mysql", table?: string) => ReadonlyArray<string>
   /**
    * Deletes expired rows in the background, in batches, for as long as the layer lives. Safe in many processes at once.
    * Expired records are never given to anybody, reaped or not. `IdempotencyValidationError` for options out of bounds.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   readonly layerReaper: typeof layerReaper
 } = {

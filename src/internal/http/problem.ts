@@ -33,7 +33,7 @@ const definitions: { readonly [Code in ProblemCode]: Definition } = {
   idempotency_key_invalid: {
     status: 400,
     title: "Idempotency-Key is invalid",
-    detail: "The key is not one string of 1 to 255 printable ASCII characters.",
+    detail: "Send one string of 1 to 255 printable ASCII characters.",
     retryable: false
   },
   idempotency_key_reused: {
@@ -51,13 +51,15 @@ const definitions: { readonly [Code in ProblemCode]: Definition } = {
   idempotency_outcome_unknown: {
     status: 409,
     title: "The outcome of this request is unknown",
-    detail: "A request with this key may have taken effect, and is not processed again.",
+    detail:
+      "A request with this key may have taken effect, and is not processed again: find out before sending it with a new key.",
     retryable: false
   },
   idempotency_result_not_replayable: {
     status: 409,
     title: "The result of this request cannot be replayed",
-    detail: "A request with this key was processed, and is not processed again; its response was not kept.",
+    detail:
+      "A request with this key was processed, and is not processed again; its response was not kept: ask for its result otherwise.",
     retryable: false
   },
   idempotency_storage_unavailable: {
@@ -69,20 +71,20 @@ const definitions: { readonly [Code in ProblemCode]: Definition } = {
   idempotency_request_too_large: {
     status: 413,
     title: "The request is too large",
-    detail: "Requests with an idempotency key may not be so large.",
+    detail: "Requests with an idempotency key may not be so large: send less at once.",
     retryable: false
   },
   idempotency_request_unreadable: {
     status: 400,
     title: "The request cannot be read",
-    detail: "The request's content did not arrive whole, or has no fingerprint.",
+    detail: "The request's content did not arrive whole, or has no fingerprint: send it whole, and well-formed.",
     retryable: false
   }
 }
 
 export interface Problem {
   readonly code: ProblemCode
-  /** In place of the usual one. Never repeats what the client sent. */
+  /** Before the usual one. Never repeats what the client sent. */
   readonly detail?: string | undefined
   readonly retryAfter?: Duration.Duration | undefined
 }
@@ -100,7 +102,7 @@ export const problemResponse = (
     type: typeOf(code),
     title: definition.title,
     status: definition.status,
-    detail: detail ?? definition.detail,
+    detail: detail === undefined ? definition.detail : `${detail} ${definition.detail}`,
     code,
     retryable: definition.retryable
   }
