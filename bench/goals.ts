@@ -32,6 +32,9 @@ export const goals: ReadonlyArray<Goal> = [
     ...both(`${database}/replay 200 B, same transaction`, 0.9, 0.9)
   ]),
   { scenario: "http/first", measure: "ratio", atLeast: 0.85 },
+  // A limit without a tracer and without metrics: 15 % more time with both.
+  { scenario: "tracing/redis first", measure: "ratio", atLeast: 0.87 },
+  { scenario: "tracing/redis replay 200 B", measure: "ratio", atLeast: 0.87 },
   { scenario: "outage/degraded call", measure: "added", atMost: 50 },
   { scenario: "callers/one process", measure: "executions", atMost: 1, of: "max" },
   { scenario: "callers/one process", measure: "commands", atMost: 3, of: "max" },

@@ -30,8 +30,9 @@ import { owner } from "./scenarios/owner.js"
 import { redis } from "./scenarios/redis.js"
 import { scale } from "./scenarios/scale.js"
 import { postgres, sqlite } from "./scenarios/sql.js"
+import { tracing } from "./scenarios/tracing.js"
 
-const everyday: ReadonlyArray<Scenario> = [memory, redis, postgres, sqlite, http, callers, owner, outage]
+const everyday: ReadonlyArray<Scenario> = [memory, redis, postgres, sqlite, http, callers, owner, outage, tracing]
 
 const { values: given } = parseArgs({
   options: {

@@ -21,11 +21,12 @@ export const storageTimeout = "10 seconds"
 
 export const engineOver = <R, E>(
   repository: Layer.Layer<IdempotencyRepository | R, E>,
-  options: IdempotencyEngineOptions = { storageTimeout }
+  options: IdempotencyEngineOptions = { storageTimeout },
+  metrics: Layer.Layer<IdempotencyMetrics> = IdempotencyMetrics.layer
 ): Layer.Layer<Idempotency | IdempotencyRepository | R> =>
   Idempotency.layerWith(options).pipe(
     Layer.provideMerge(repository),
-    Layer.provide([IdempotencyDomainService.layer, IdempotencyMetrics.layer]),
+    Layer.provide([IdempotencyDomainService.layer, metrics]),
     Layer.orDie
   )
 

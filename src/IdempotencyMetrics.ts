@@ -59,10 +59,18 @@ export class IdempotencyMetrics extends Context.Tag("effect-idempotency/Idempote
   /**
    * Effect `Metric`s named `idempotency_*`, tagged by operation, never by key. Latency and waits are histograms in
    * milliseconds.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly layer: Layer.Layer<IdempotencyMetrics> = Layer.sync(IdempotencyMetrics, () => makeMetrics())
 
-  /** Measures nothing. */
+  /**
+   * Measures nothing.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerNoop: Layer.Layer<IdempotencyMetrics> = Layer.sync(IdempotencyMetrics, () => {
     const nothing = constant(Effect.void)
     return {

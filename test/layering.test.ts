@@ -60,31 +60,38 @@ type Row =
   | "4 tiered"
   | "5 transaction"
   | "5 http"
+  | "5 console"
   | "5 consumer"
   | "6"
   | "all"
 
 /** Each module's row; the first pattern that fits counts. `all`: the barrels and the all-in-one layers. */
 const rows: ReadonlyArray<readonly [RegExp, Row]> = [
-  [/^(index|redis|sql|http|consumer|testing)\.ts$/, "all"],
+  [/^(index|redis|sql|http|console|consumer|testing)\.ts$/, "all"],
   [/^(redis\/|sql\/)?layer[A-Z]\w*\.ts$/, "all"],
+  // The command: it picks a store by its URL.
+  [/^(internal\/)?cli\/\w+\.ts$/, "all"],
   [/^(IdempotencyKey|IdempotencyIdentifiers|IdempotencyRecord|IdempotencyError|Jsonable)\.ts$/, "1"],
   [/^internal\/(hash|identifiers|pythonJson)\.ts$/, "1"],
   [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository|IdempotencyTransactions)\.ts$/, "2"],
   [/^(ResultCipher|internal\/(cipher|encryptedDriver))\.ts$/, "2"],
   [
-    /^internal\/(call|listing|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|transition|wakeUps)\.ts$/,
+    /^internal\/(call|listing|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|tracing|transition|wakeUps)\.ts$/,
     "2"
   ],
   [/^internal\/(localCache|options|settledCopies|sleep)\.ts$/, "2"],
   [/^(Idempotency|IdempotencyOutcome|IdempotentExecution|withIdempotency|withIdempotentStep)\.ts$/, "3"],
-  [/^internal\/(engine\/\w+|codecs|current\w+|ownFiber|execute|executeTransaction|execution|plan|step)\.ts$/, "3"],
+  [
+    /^internal\/(engine\/\w+|codecs|current\w+|ownFiber|execute|executeTransaction|execution|plan|results|step)\.ts$/,
+    "3"
+  ],
   [/^(MemoryIdempotencyRepository|internal\/memoryDriver)\.ts$/, "4 memory"],
   [/^sql\/withIdempotentTransaction\.ts$/, "5 transaction"],
   [/^(internal\/)?redis\/\w+\.ts$/, "4 redis"],
   [/^(internal\/)?sql\/\w+\.ts$/, "4 sql"],
   [/^(TieredIdempotencyRepository|internal\/tiered\w*)\.ts$/, "4 tiered"],
   [/^(internal\/)?http\/\w+\.ts$/, "5 http"],
+  [/^(internal\/)?console\/\w+\.ts$/, "5 console"],
   [/^(internal\/)?consumer\/\w+\.ts$/, "5 consumer"],
   [/^(internal\/)?testing\/\w+\.ts$/, "6"]
 ]
@@ -152,7 +159,7 @@ describe("the architecture", () => {
   })
 
   it("imports Effect module by module, and never its own barrels", () => {
-    const barrels = ["index.ts", "redis.ts", "sql.ts", "http.ts", "consumer.ts", "testing.ts"]
+    const barrels = ["index.ts", "redis.ts", "sql.ts", "http.ts", "console.ts", "consumer.ts", "testing.ts"]
     const wrong = Array.from(imports).flatMap(([file, all]) =>
       all
         .filter(({ from }) => from === "effect" || (isOurs(from) && barrels.includes(target(file, from))))
@@ -162,7 +169,7 @@ describe("the architecture", () => {
   })
 
   it("has barrels that hold nothing else", () => {
-    for (const barrel of ["index.ts", "redis.ts", "sql.ts", "http.ts", "consumer.ts", "testing.ts"]) {
+    for (const barrel of ["index.ts", "redis.ts", "sql.ts", "http.ts", "console.ts", "consumer.ts", "testing.ts"]) {
       if (!imports.has(barrel)) continue
       const source = ts.createSourceFile(barrel, readFileSync(join(root, barrel), "utf8"), ts.ScriptTarget.ES2022)
       expect(source.statements.every(ts.isExportDeclaration), barrel).toBe(true)
@@ -181,6 +188,7 @@ describe("what importing loads", () => {
     ["redis.ts", ["ioredis"]],
     ["sql.ts", ["@effect/sql"]],
     ["http.ts", ["@effect/platform", "structured-headers"]],
+    ["console.ts", ["@effect/platform"]],
     ["consumer.ts", []],
     ["testing.ts", ["@effect/vitest", "vitest"]]
   ] as const) {

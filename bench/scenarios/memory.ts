@@ -1,5 +1,6 @@
 /** The memory store, beside a bare Effect around a `Map`. */
 import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import type * as Scope from "effect/Scope"
 import {
@@ -42,9 +43,11 @@ const bareMap = (drive: typeof fibers): Subject => {
 /** So many of the keys are looked up: they are lost together, or not at all. */
 const looked = 2000
 
+type Engine = Layer.Layer<Idempotency | IdempotencyRepository>
+
 /** A store that is empty is a new one: the memory store forgets nothing before its time. */
-const makeStore = Effect.gen(function* () {
-  const make = () => ManagedRuntime.make(engineOver(MemoryIdempotencyRepository.layer))
+export const makeStore = Effect.fn(function* (engine: Engine = engineOver(MemoryIdempotencyRepository.layer)) {
+  const make = () => ManagedRuntime.make(engine)
   let runtime = make()
   yield* Effect.addFinalizer(() => runtime.disposeEffect)
   const run: Run<Idempotency | IdempotencyRepository> = (effect) => runtime.runPromise(effect)
@@ -69,8 +72,8 @@ const makeStore = Effect.gen(function* () {
 })
 
 const subjects: Effect.Effect<readonly [Subject, Subject], never, Scope.Scope> = Effect.gen(function* () {
-  const byFibers = yield* makeStore
-  const byPromises = yield* makeStore
+  const byFibers = yield* makeStore()
+  const byPromises = yield* makeStore()
   return [oursOver(byFibers.run, byFibers.store, 200)[0], oursOver(byPromises.run, byPromises.store, 200)[1]]
 })
 

@@ -1,10 +1,12 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
+import * as Tracer from "effect/Tracer"
 import { IdempotentExecution } from "../IdempotentExecution.js"
 import type { Engine } from "./engine/engine.js"
 import type { Flight } from "./engine/flights.js"
 import type { Ownership } from "./engine/request.js"
+import type { Trace } from "./tracing.js"
 
 /** What the library knows of the execution that surrounds the running effect. */
 export interface CurrentRun {
@@ -14,6 +16,8 @@ export interface CurrentRun {
   /** The innermost flight that the run belongs to. */
   readonly flight: Flight | undefined
   readonly execution: Context.Tag.Service<IdempotentExecution>
+  /** Of the call, where it is traced: what the run does is beneath its span. */
+  readonly trace: Trace | undefined
   /** The names of the steps that this run has asked for. */
   readonly stepNames: Set<string>
 }
@@ -36,14 +40,13 @@ export type Run = Omit<CurrentRun, "stepNames">
 export const executionContext = <R>(
   context: Context.Context<R>,
   run: Run
-): Context.Context<R | IdempotentExecution | CurrentRun> =>
-  Context.merge(
-    context,
-    pipe(
-      Context.make(IdempotentExecution, run.execution),
-      Context.add(CurrentRun, { ...run, stepNames: new Set<string>() })
-    )
+): Context.Context<R | IdempotentExecution | CurrentRun> => {
+  const own = pipe(
+    Context.make(IdempotentExecution, run.execution),
+    Context.add(CurrentRun, { ...run, stepNames: new Set<string>() })
   )
+  return Context.merge(context, run.trace === undefined ? own : Context.add(own, Tracer.ParentSpan, run.trace.span))
+}
 
 export const inExecution = (self: Effect.Effect<unknown, unknown, unknown>, run: Run) =>
   Effect.mapInputContext(self, (context: Context.Context<unknown>) => executionContext(context, run))

@@ -8,6 +8,7 @@ import type { IdempotencyTransactions } from "../IdempotencyTransactions.js"
 import type { ResultCipher } from "../ResultCipher.js"
 import type { ClaimReply, Completed, Corrupted, Driver, Outcome, State, Step } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
+import { logsAbout } from "./tracing.js"
 
 type Cipher = Context.Tag.Service<ResultCipher>
 
@@ -58,7 +59,7 @@ const makeSealing = (cipher: Cipher, plaintext: Plaintext) => {
         Effect.logWarning(
           `idempotency: a result of "${identifiers.operation}" is not recorded, as it cannot be encrypted; later callers will not get it`,
           error
-        ),
+        ).pipe(logsAbout(identifiers)),
         unavailable
       )
     )

@@ -1,7 +1,6 @@
 /** One protected call: plan, begin, run, settle or abandon, and what the caller is told. */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -17,141 +16,18 @@ import {
 } from "../IdempotencyError.js"
 import { IdempotencyKey } from "../IdempotencyKey.js"
 import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
-import type { AnySchema } from "./codecs.js"
 import { inExecution, runIn } from "./currentRun.js"
 import type { Engine } from "./engine/engine.js"
-import type { Flight, Recorded } from "./engine/flights.js"
+import type { Flight } from "./engine/flights.js"
 import type { Loss } from "./engine/leases.js"
-import type { BeginError, Begun, ExecutionRequest, Ownership, Restore, Settlement } from "./engine/request.js"
+import type { BeginError, Begun, ExecutionRequest, Ownership, Settlement } from "./engine/request.js"
 import { executionOf } from "./execution.js"
 import { inOwnFiber } from "./ownFiber.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
-import type { Outcome } from "./protocol.js"
+import { type AnyEffect, type AnyOutcome, type Call, decoded, failureOf, replay, successOf } from "./results.js"
 import { resultUnavailable } from "./storedRecord.js"
+import { inExecutionSpan, isTraced, type Trace, traceAttempt, traceOutcome } from "./tracing.js"
 import { differ } from "./transition.js"
-
-export type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
-export type AnyOutcome = IdempotencyOutcome<unknown>
-
-/** A call on its way: the same for all of its attempts. */
-export interface Call {
-  readonly engine: Engine
-  readonly request: ExecutionRequest
-  readonly options: AnyOptions
-  readonly self: AnyEffect
-  readonly restore: Restore
-}
-
-/* What is recorded. */
-
-const isInstance = (value: unknown): boolean => {
-  try {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) return false
-    const prototype = Object.getPrototypeOf(value)
-    return prototype !== Object.prototype && prototype !== null
-  } catch {
-    // A proxy may refuse to be looked at.
-    return false
-  }
-}
-
-/** What types cannot see: an instance without methods loses its class. */
-const warnOfInstance = ({ engine, request, options }: Call, value: unknown): Effect.Effect<void> | undefined => {
-  if (options.success !== undefined || !isInstance(value)) return
-  const { operation } = request.identifiers
-  return engine.isFirst(`instance of ${operation}`)
-    ? Effect.logWarning(
-        `idempotency: results of "${operation}" are class instances and are replayed as plain objects: give a success schema`
-      )
-    : undefined
-}
-
-const isTooLarge = (encoded: string, maxBytes: number): boolean =>
-  encoded.length > maxBytes || (encoded.length * 3 > maxBytes && Buffer.byteLength(encoded) > maxBytes)
-
-const unavailable: Outcome = { _tag: "Unavailable" }
-
-const notRecorded = ({ request }: Call, why: unknown): Effect.Effect<Outcome> =>
-  Effect.as(
-    Effect.logWarning(
-      `idempotency: a result of "${request.identifiers.operation}" is not recorded; later callers will not get it`,
-      why
-    ),
-    unavailable
-  )
-
-/** The outcome to record: unavailable where the result cannot be encoded or is too large. */
-const encoded = (call: Call, tag: "Success" | "Failure", text: string): Effect.Effect<Outcome> => {
-  const { maxResultBytes } = call.engine.settings
-  return isTooLarge(text, maxResultBytes)
-    ? notRecorded(call, `it is larger than ${maxResultBytes} bytes`)
-    : Effect.succeed({ _tag: tag, encoded: text })
-}
-
-export const successOf = (call: Call, value: unknown): Effect.Effect<Outcome, never, unknown> => {
-  const outcome = Effect.matchCauseEffect(call.engine.codecs.of(call.options.success).encode(value), {
-    onFailure: (cause) => notRecorded(call, Cause.squash(cause)),
-    onSuccess: (text) => encoded(call, "Success", text)
-  })
-  const warning = warnOfInstance(call, value)
-  return warning === undefined ? outcome : Effect.zipLeft(outcome, warning)
-}
-
-/** The failure to record, if the `error` schema encodes it. */
-const failureOf = (call: Call, error: unknown): Effect.Effect<Outcome | undefined, never, unknown> =>
-  call.options.error === undefined
-    ? Effect.succeed(undefined)
-    : Effect.matchCauseEffect(call.engine.codecs.of(call.options.error).encode(error), {
-        onFailure: () => Effect.succeed(undefined),
-        onSuccess: (text) => encoded(call, "Failure", text)
-      })
-
-/* What is replayed. */
-
-/** What is decoded at once needs nothing of its caller; a schema's own effects are the caller's to interrupt. */
-const decode = (
-  { engine, restore }: Call,
-  schema: AnySchema | undefined,
-  encoded: string
-): Effect.Effect<unknown, unknown, unknown> => {
-  const decoding = engine.codecs.of(schema).decode(encoded)
-  return Either.isEither(decoding) ? decoding : restore(decoding)
-}
-
-const decoded = <A>(call: Call, outcome: Outcome, onSuccess: (value: unknown) => A): AnyEffect<A> => {
-  const { options, request } = call
-  const unavailableBecause = (cause?: unknown) => resultUnavailable(request.identifiers, cause)
-  switch (outcome._tag) {
-    case "Unavailable":
-      return Effect.fail(unavailableBecause())
-    case "Success":
-      return Effect.mapBoth(decode(call, options.success, outcome.encoded), {
-        onFailure: unavailableBecause,
-        onSuccess
-      })
-    case "Failure":
-      return options.error === undefined
-        ? Effect.fail(
-            unavailableBecause(new Error("a failure was recorded, and there is no error schema to decode it"))
-          )
-        : Effect.matchEffect(decode(call, options.error, outcome.encoded), {
-            onFailure: (cause) => Effect.fail(unavailableBecause(cause)),
-            onSuccess: Effect.fail
-          })
-  }
-}
-
-export const replay = (call: Call, record: Recorded): AnyEffect<AnyOutcome> =>
-  Effect.zipRight(
-    call.engine.metrics.recordReplay(call.request.identifiers.operation),
-    decoded(call, record.outcome, (value) =>
-      IdempotencyOutcome.Replayed({
-        value,
-        recordedAt: DateTime.unsafeMake(record.createdAt),
-        expiresAt: DateTime.unsafeMake(record.expiresAt)
-      })
-    )
-  )
 
 /* What a run ends with. */
 
@@ -181,6 +57,12 @@ const succeeded = (call: Call, ownership: Ownership, value: unknown): AnyEffect<
     Effect.flatMap((settlement) => settled(call, ownership, settlement, (as) => Effect.succeed(as(value))))
   )
 
+/** What the effect failed with may look like an error of this library's. */
+const ownFailure = ({ request }: Call, cause: Cause.Cause<unknown>): AnyEffect<never> => {
+  traceOutcome(request.trace, "Failed")
+  return Effect.failCause(cause)
+}
+
 const failed = (
   call: Call,
   ownership: Ownership,
@@ -192,12 +74,12 @@ const failed = (
     catch: (defect) => defect
   })
   if (Either.isLeft(isUnknown)) return stopped(call, ownership, Cause.die(isUnknown.left), true)
-  if (isUnknown.right) return Effect.zipRight(ownership.abandon("hold"), Effect.failCause(cause))
+  if (isUnknown.right) return Effect.zipRight(ownership.abandon("hold"), ownFailure(call, cause))
   return Effect.flatMap(failureOf(call, error), (outcome) =>
     outcome === undefined
-      ? Effect.zipRight(ownership.abandon("release"), Effect.failCause(cause))
+      ? Effect.zipRight(ownership.abandon("release"), ownFailure(call, cause))
       : Effect.flatMap(ownership.settle(outcome, call.restore), (settlement) =>
-          settled(call, ownership, settlement, () => Effect.failCause(cause))
+          settled(call, ownership, settlement, () => ownFailure(call, cause))
         )
   )
 }
@@ -256,6 +138,7 @@ export const surrounded = ({ around }: AnyOptions, self: AnyEffect, attempt: num
 const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
   const { engine, options, request, restore, self } = call
   const { idempotencyKey, operation, scope } = request.identifiers
+  traceAttempt(request.trace, ownership.attempt)
   let hasStarted = false
   const started = Effect.suspend(() => {
     hasStarted = true
@@ -267,7 +150,8 @@ const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
       engine,
       ownership,
       flight: ownership.flight ?? request.parent,
-      execution: executionOf(operation, idempotencyKey, scope, ownership.attempt)
+      execution: executionOf(operation, idempotencyKey, scope, ownership.attempt),
+      trace: request.trace
     },
     ownership,
     restore
@@ -299,7 +183,9 @@ const entered = (call: Call, begun: Begun): AnyEffect<AnyOutcome> => {
     case "Replay":
       return replay(call, begun.record)
     case "Shared":
-      return decoded(call, begun.outcome, (value) => IdempotencyOutcome.Unprotected({ value, reason: begun.reason }))
+      return decoded(call, begun.outcome, "Unprotected", (value) =>
+        IdempotencyOutcome.Unprotected({ value, reason: begun.reason })
+      )
   }
 }
 
@@ -323,15 +209,38 @@ const unprotected = (
   engine: Engine,
   operation: string,
   options: AnyOptions,
-  flight: Flight | undefined
+  flight: Flight | undefined,
+  trace: Trace | undefined
 ): AnyEffect<AnyOutcome> =>
   Effect.flatMap(IdempotencyKey.random, (key) => {
     const execution = executionOf(operation, key, undefined, 1)
     return Effect.map(
-      surrounded(options, inExecution(self, { engine, ownership: undefined, flight, execution }), execution.attempt),
+      surrounded(
+        options,
+        inExecution(self, { engine, ownership: undefined, flight, execution, trace }),
+        execution.attempt
+      ),
       (value) => IdempotencyOutcome.Unprotected({ value, reason: "NoKey" })
     )
   })
+
+const checked = (
+  engine: Engine,
+  request: ExecutionRequest,
+  options: AnyOptions,
+  self: AnyEffect
+): AnyEffect<AnyOutcome> => {
+  const executed = Effect.uninterruptibleMask((restore) => attempt({ engine, request, options, self, restore }))
+  return engine.objection === undefined
+    ? executed
+    : Effect.flatMap(engine.objection({ ...engine.settings, ...request }), (issue) =>
+        issue === undefined
+          ? executed
+          : Effect.fail(new IdempotencyValidationError({ operation: request.identifiers.operation, issues: [issue] }))
+      )
+}
+
+export const outcomeTag = ({ _tag }: AnyOutcome): string => _tag
 
 /** `withIdempotencyOutcome`, without its types. */
 export const execute = (
@@ -340,19 +249,23 @@ export const execute = (
   key: KeyInput,
   options: AnyOptions = {}
 ): AnyEffect<AnyOutcome> =>
-  Effect.withFiberRuntime(({ currentContext: context }) => {
+  Effect.withFiberRuntime<AnyOutcome, unknown, unknown>((fiber) => {
+    const context = fiber.currentContext
     const engine = Context.unsafeGet(context, Idempotency)
     const parent = runIn(context)
     const planned = plan(engine, operation, key, options, parent?.flight)
     if (Either.isLeft(planned)) return Effect.fail(planned.left)
     const request = planned.right
-    if (request === undefined) return unprotected(self, engine, operation.trim(), options, parent?.flight)
-    const executed = Effect.uninterruptibleMask((restore) => attempt({ engine, request, options, self, restore }))
-    return engine.objection === undefined
-      ? executed
-      : Effect.flatMap(engine.objection({ ...engine.settings, ...request }), (issue) =>
-          issue === undefined
-            ? executed
-            : Effect.fail(new IdempotencyValidationError({ operation: request.identifiers.operation, issues: [issue] }))
-        )
+    if (request === undefined) {
+      const name = operation.trim()
+      const without = (trace?: Trace) => unprotected(self, engine, name, options, parent?.flight, trace)
+      return isTraced(fiber) ? inExecutionSpan(engine.store, name, without, outcomeTag) : without()
+    }
+    if (!isTraced(fiber)) return checked(engine, request, options, self)
+    return inExecutionSpan(
+      engine.store,
+      request.identifiers,
+      (trace) => checked(engine, { ...request, trace }, options, self),
+      outcomeTag
+    )
   })

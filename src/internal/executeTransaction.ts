@@ -7,9 +7,11 @@ import { IdempotencyValidationError } from "../IdempotencyError.js"
 import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
 import { IdempotencyTransactions } from "../IdempotencyTransactions.js"
 import { currentRun, inExecution } from "./currentRun.js"
-import { type AnyEffect, type AnyOutcome, type Call, replay, successOf, surrounded } from "./execute.js"
+import { outcomeTag, surrounded } from "./execute.js"
 import { executionOf } from "./execution.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
+import { type AnyEffect, type AnyOutcome, type Call, replay, successOf } from "./results.js"
+import { inExecutionSpan, isTraced, type Trace, traceAttempt } from "./tracing.js"
 
 /** The options of `withIdempotentTransaction`, whatever their types made of them. */
 export interface AnyTransactionOptions
@@ -48,11 +50,17 @@ export const executeTransaction = (
     if (!isolations.includes(options.isolation)) {
       return refused(operation, `isolation is neither "read committed" nor "repeatable read" nor "serializable"`)
     }
-    const call: Call = { engine, request, options, self, restore: identity }
     const { idempotencyKey, operation: name, scope } = request.identifiers
-    const body = (attempt: number) => {
+    const body = (call: Call, attempt: number) => {
+      traceAttempt(call.request.trace, attempt)
       const execution = executionOf(name, idempotencyKey, scope, attempt)
-      const run = inExecution(self, { engine, ownership: undefined, flight: parent?.flight, execution })
+      const run = inExecution(self, {
+        engine,
+        ownership: undefined,
+        flight: parent?.flight,
+        execution,
+        trace: call.request.trace
+      })
       return Effect.flatMap(measured(call, surrounded(options, run, attempt)), (value) =>
         Effect.map(successOf(call, value), (outcome) => ({ value, outcome }))
       )
@@ -73,14 +81,20 @@ export const executeTransaction = (
           ? refused(name, "attempts cannot be counted within a transaction that may be rolled back")
           : transactions.countAttempt(transaction)
     )
-    return pipe(
-      options.countsAttempts === true ? count : Effect.succeed(undefined),
-      Effect.flatMap((counted) => transactions.run(transaction, (own) => body(counted ?? own))),
-      Effect.flatMap(
-        (result): AnyEffect<AnyOutcome> =>
-          result._tag === "Recorded"
-            ? replay(call, result.record)
-            : Effect.succeed(IdempotencyOutcome.Executed({ value: result.value, attempt: result.attempt }))
+    const executed = (call: Call): AnyEffect<AnyOutcome> =>
+      pipe(
+        options.countsAttempts === true ? count : Effect.succeed(undefined),
+        Effect.flatMap((counted) => transactions.run(transaction, (own) => body(call, counted ?? own))),
+        Effect.flatMap(
+          (result): AnyEffect<AnyOutcome> =>
+            result._tag === "Recorded"
+              ? replay(call, result.record)
+              : Effect.succeed(IdempotencyOutcome.Executed({ value: result.value, attempt: result.attempt }))
+        )
       )
+    const traced = (trace: Trace | undefined) =>
+      executed({ engine, request: { ...request, trace }, options, self, restore: identity })
+    return Effect.withFiberRuntime<AnyOutcome, unknown, unknown>((fiber) =>
+      isTraced(fiber) ? inExecutionSpan(engine.store, request.identifiers, traced, outcomeTag) : traced(undefined)
     )
   })

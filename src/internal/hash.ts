@@ -35,8 +35,11 @@ const isPlain = (value: object): boolean => {
   return prototype === Object.prototype || prototype === null
 }
 
-/** Why a value has no RFC 8785 form, or `undefined` if it has one. Instances count by their own properties. */
-const whyNotCanonical = (value: unknown, ancestors: ReadonlySet<object>): string | undefined => {
+/**
+ * Why a value has no RFC 8785 form, or `undefined` if it has one. Instances count by their own properties. One set holds
+ * the ancestors of all: a copy at each depth would let a deep value of a few kilobytes take seconds.
+ */
+const whyNotCanonical = (value: unknown, ancestors: Set<object>): string | undefined => {
   switch (typeof value) {
     case "string":
       return isWellFormed(value) ? undefined : "a string holds a lone surrogate"
@@ -51,12 +54,13 @@ const whyNotCanonical = (value: unknown, ancestors: ReadonlySet<object>): string
         return `a ${value.constructor?.name ?? "class instance"} has no properties that JSON would keep`
       }
       if ("toJSON" in value || ArrayBuffer.isView(value)) return "an object is not plain JSON"
-      const inside = new Set(ancestors).add(value)
+      ancestors.add(value)
       for (const [key, member] of Object.entries(value)) {
         if (member === undefined && !Array.isArray(value)) continue
-        const why = isWellFormed(key) ? whyNotCanonical(member, inside) : "a property name holds a lone surrogate"
+        const why = isWellFormed(key) ? whyNotCanonical(member, ancestors) : "a property name holds a lone surrogate"
         if (why !== undefined) return why
       }
+      ancestors.delete(value)
       return undefined
     }
     default:

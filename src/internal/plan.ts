@@ -154,7 +154,8 @@ export const plan = (
           onStorageFailure,
           strategy,
           parent,
-          blockedBy: "Running" as const
+          blockedBy: "Running" as const,
+          trace: undefined
         }))
   )
 }

@@ -4,7 +4,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { pipe } from "effect/Function"
+import { identity, pipe } from "effect/Function"
 import * as HashMap from "effect/HashMap"
 import * as HashSet from "effect/HashSet"
 import * as Layer from "effect/Layer"
@@ -27,6 +27,7 @@ import { metricsFromBeneath } from "./policyAndMetrics.js"
 import type { Driver, Outcome } from "./protocol.js"
 import { encodeJson, recordOf, resultUnavailable, toInsert } from "./storedRecord.js"
 import { makeTokens } from "./tokens.js"
+import { inStorageSpan, isTraced } from "./tracing.js"
 
 type Repository = Context.Tag.Service<IdempotencyRepository>
 type Metrics = Context.Tag.Service<IdempotencyMetrics>
@@ -85,6 +86,13 @@ export const makeRepository = (
     const tokens = makeTokens()
     const timeout = Duration.decode(options.operationTimeout ?? "1 second")
 
+    const spanned =
+      (about: About, method: string) =>
+      <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
+        Effect.withFiberRuntime((fiber) =>
+          isTraced(fiber) ? inStorageSpan(undefined, driver.name, operationOf(about), method, call, identity) : call
+        )
+
     /** A call on behalf of a user: measured, and never waiting on the client library alone. */
     const bounded =
       (about: About, method: string, applied: "no" | "unknown") =>
@@ -97,7 +105,8 @@ export const makeRepository = (
             onTimeout: () =>
               new IdempotencyStorageError({ operation: operationOf(about), method, reason: "Timeout", applied })
           }),
-          measure(about, method)
+          measure(about, method),
+          spanned(about, method)
         )
 
     const read = (method: string, identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>

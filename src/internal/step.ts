@@ -1,4 +1,4 @@
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
 import { IdempotencyValidationError } from "../IdempotencyError.js"
@@ -7,6 +7,7 @@ import { type CurrentRun, currentRun } from "./currentRun.js"
 import { CurrentStep } from "./currentStep.js"
 import { maxSteps } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
+import { logsAbout } from "./tracing.js"
 
 type AnyEffect = Effect.Effect<unknown, unknown, unknown>
 
@@ -24,17 +25,25 @@ const refuse = (operation: string, issue: string) =>
   Effect.fail(new IdempotencyValidationError({ operation, issues: [issue] }))
 
 /** A step whose result the store does not take is not undone: it may run again, and that is said. */
-const unrecorded = (run: CurrentRun, why: unknown) =>
-  Effect.logWarning(`idempotency: a step of "${run.execution.operation}" is not recorded and may run again`, why)
+const unrecorded = ({ execution }: CurrentRun, why: string | Cause.Cause<unknown>) =>
+  Effect.logWarning(`idempotency: a step of "${execution.operation}" is not recorded and may run again`, why).pipe(
+    logsAbout(execution)
+  )
 
 const record = (run: CurrentRun, name: string, codec: Codec, value: unknown): Effect.Effect<void, never, unknown> => {
   const saveStep = run.ownership?.saveStep
   if (saveStep === undefined) return Effect.void
   return pipe(
     codec.encode(value),
-    Effect.flatMap((encoded) => saveStep({ name, encoded })),
-    Effect.flatMap((saved) => (saved === "Saved" ? Effect.void : unrecorded(run, saved))),
-    Effect.catchAllCause((cause) => unrecorded(run, Cause.squash(cause)))
+    Effect.matchCauseEffect({
+      // What a schema says of a value repeats the value.
+      onFailure: () => unrecorded(run, "JSON does not hold its result, or its schema does not encode it"),
+      onSuccess: (encoded) =>
+        Effect.matchCauseEffect(saveStep({ name, encoded }), {
+          onFailure: (cause) => unrecorded(run, cause),
+          onSuccess: (saved) => (saved === "Saved" ? Effect.void : unrecorded(run, saved))
+        })
+    })
   )
 }
 

@@ -8,6 +8,7 @@ import type { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import type { Driver } from "./protocol.js"
 import { type Copies, type Copy, withCopies } from "./settledCopies.js"
+import { logsAboutStore } from "./tracing.js"
 
 /** How long a fast store that does not answer is left alone, in milliseconds. */
 const pause = 1_000
@@ -19,6 +20,7 @@ const isAway = (cause: Cause.Cause<IdempotencyStorageError>): boolean => {
 }
 
 const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copies => {
+  const aboutFast = logsAboutStore(fast.name)
   let failing = false
   let pausedUntil = Number.NEGATIVE_INFINITY
 
@@ -27,14 +29,16 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
       pausedUntil = now + pause
       if (failing) return Effect.void
       failing = true
-      return Effect.logWarning(`idempotency: ${fast.name}, the fast store, does not answer; calls go without it`, cause)
+      return aboutFast(
+        Effect.logWarning(`idempotency: ${fast.name}, the fast store, does not answer; calls go without it`, cause)
+      )
     })
 
   const answered = Effect.suspend(() => {
     if (!failing) return Effect.void
     failing = false
     pausedUntil = Number.NEGATIVE_INFINITY
-    return Effect.logInfo(`idempotency: ${fast.name}, the fast store, answers again`)
+    return aboutFast(Effect.logInfo(`idempotency: ${fast.name}, the fast store, answers again`))
   })
 
   /** The answer, or `otherwise` where there is none in time. */
@@ -49,7 +53,7 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
       Effect.zipLeft(answered),
       Effect.catchAllCause((cause) =>
         Effect.as(
-          isAway(cause) ? away(cause) : Effect.logDebug("idempotency: the fast store refused", cause),
+          isAway(cause) ? away(cause) : aboutFast(Effect.logDebug("idempotency: the fast store refused", cause)),
           otherwise
         )
       )

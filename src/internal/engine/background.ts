@@ -1,11 +1,13 @@
 /** What goes on after a caller has its answer: ghosts to release, completions to bring home. Bounded in number. */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { pipe } from "effect/Function"
 import * as Scope from "effect/Scope"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
-import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import { logsAbout } from "../tracing.js"
+import type { Asker, ExecutionRequest } from "./request.js"
 import type { Settings } from "./settings.js"
 import { patiently, type Storage } from "./storage.js"
 
@@ -14,13 +16,13 @@ export interface Background {
   readonly run: (job: Effect.Effect<void>) => Effect.Effect<boolean>
   /** Tries until the store answers, or the end (an instant that may move) has come; what is set up wrongly once. */
   readonly until: <A>(
-    operation: string,
+    asker: Asker,
     method: string,
     call: Effect.Effect<A, IdempotencyStorageError>,
     end: () => number
   ) => Effect.Effect<A, IdempotencyStorageError>
   /** Frees a key from a claim, or a hold, that may or may not have taken effect. */
-  readonly releaseGhost: (identifiers: IdempotencyIdentifiers, token: string, lease: number) => Effect.Effect<void>
+  readonly releaseGhost: (request: ExecutionRequest, token: string) => Effect.Effect<void>
   readonly size: () => number
   /** Interrupts what still runs. */
   readonly close: Effect.Effect<void>
@@ -51,32 +53,34 @@ export const makeBackground = (storage: Storage, settings: Settings): Effect.Eff
         )
       })
 
-    const until: Background["until"] = (operation, method, call, end) =>
-      Effect.retry(storage.once(operation, method, call), {
+    const until: Background["until"] = (asker, method, call, end) =>
+      Effect.retry(storage.once(asker, method, call), {
         schedule: patiently,
         while: ({ reason }) => Effect.map(Clock.currentTimeMillis, (now) => reason !== "Misconfigured" && now < end())
       })
 
-    const release = (identifiers: IdempotencyIdentifiers, token: string, lease: number) =>
+    const release = (request: ExecutionRequest, token: string) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        until(identifiers.operation, "release", storage.claims.release(identifiers, { token }), () => now + lease)
+        until(request, "release", storage.claims.release(request.identifiers, { token }), () => now + request.lease)
       )
 
     return {
       run,
       until,
-      releaseGhost: (identifiers, token, lease) =>
+      releaseGhost: (request, token) =>
         Effect.asVoid(
           run(
             pipe(
-              release(identifiers, token, lease),
+              release(request, token),
               // The claim itself may still be on its way behind this answer: ask once more.
               Effect.flatMap(({ _tag }) =>
-                _tag === "Released"
-                  ? Effect.void
-                  : Effect.delay(release(identifiers, token, lease), settings.storageTimeout)
+                _tag === "Released" ? Effect.void : Effect.delay(release(request, token), settings.storageTimeout)
               ),
-              Effect.catchAll((error) => Effect.logDebug("idempotency: a claim was left to lapse", error))
+              Effect.catchAll((error) =>
+                logsAbout(request.identifiers)(
+                  Effect.logDebug("idempotency: a claim was left to lapse", Cause.fail(error))
+                )
+              )
             )
           )
         ),

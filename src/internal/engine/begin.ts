@@ -237,7 +237,7 @@ export const makeBegin = (
         claiming.isGhost = true
         return claim(request, restore, claiming)
       case "Refused":
-        claiming.token = tokens.next()
+        claiming.token = tokens.next(request.trace?.token)
         return claim(request, restore, claiming)
       case "InFlight":
         claiming.heldUntil = now + reply.remaining
@@ -263,7 +263,7 @@ export const makeBegin = (
       const { identifiers } = request
       const sentAt = clock.unsafeCurrentTimeMillis()
       const call = storage.claims.claim(identifiers, claimRequest(request, claiming.token, settings))
-      return Effect.matchEffect(storage.unlessOpen(identifiers.operation, "claim", call), {
+      return Effect.matchEffect(storage.unlessOpen(request, "claim", call), {
         onFailure: (error) => unclaimed(request, restore, claiming, clock.unsafeCurrentTimeMillis(), error),
         onSuccess: (reply) => replied(request, restore, claiming, sentAt, clock.unsafeCurrentTimeMillis(), reply)
       })
@@ -311,7 +311,7 @@ export const makeBegin = (
     const claiming: Claiming = {
       flight,
       patience,
-      token: tokens.next(),
+      token: tokens.next(request.trace?.token),
       polls: 0,
       changed: undefined,
       // After a loss another owner is known to run: for how long at least, only the store could say.
@@ -335,9 +335,7 @@ export const makeBegin = (
         leaders.delete(request)
         flights.move(flight, { _tag: "unrecorded" })
         const failed = Effect.failCause(cause)
-        return claiming.isGhost
-          ? Effect.zipRight(background.releaseGhost(request.identifiers, claiming.token, request.lease), failed)
-          : failed
+        return claiming.isGhost ? Effect.zipRight(background.releaseGhost(request, claiming.token), failed) : failed
       }
     })
   }

@@ -21,6 +21,8 @@ import { makeStorage } from "./storage.js"
 /** What lives as long as the `Idempotency` layer. */
 export interface Engine {
   readonly settings: Settings
+  /** The store's short name. */
+  readonly store: string
   readonly metrics: Context.Tag.Service<IdempotencyMetrics>
   readonly domain: Context.Tag.Service<IdempotencyDomainService>
   readonly codecs: Codecs
@@ -64,7 +66,7 @@ export const makeEngine = (
     const repository = yield* IdempotencyRepository
     const domain = yield* IdempotencyDomainService
     const metrics = yield* IdempotencyMetrics
-    const storage = yield* makeStorage(repository.claims, settings)
+    const storage = yield* makeStorage(repository.claims, settings, repository.driver.name)
     const leases = yield* makeLeases(storage)
     const background = yield* makeBackground(storage, settings)
     const detached = yield* Scope.make()
@@ -96,6 +98,7 @@ export const makeEngine = (
 
     return {
       settings,
+      store: repository.driver.name,
       metrics,
       domain,
       codecs: makeCodecs(),

@@ -6,7 +6,9 @@ import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { ClaimReply, Completed, RenewReply } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
+import { logsAbout } from "../tracing.js"
 import { loop } from "./loop.js"
+import { untraced } from "./request.js"
 import type { Storage } from "./storage.js"
 
 /** Why an owner must stop: another holds the key, or the store has been away for a whole lease. */
@@ -47,7 +49,12 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
 
     const lose = (lease: Lease, loss: Loss): Effect.Effect<void> => {
       leases.delete(lease)
-      return lease.onLoss(loss)
+      const why =
+        loss._tag === "Lost" ? "another holds it, or it was reset" : "the store has not answered for a whole lease"
+      return Effect.zipRight(
+        logsAbout(lease.identifiers)(Effect.logWarning(`idempotency: an owner is stopped, as it lost its key: ${why}`)),
+        lease.onLoss(loss)
+      )
     }
 
     const isMine = (reply: ClaimReply): boolean => reply._tag === "AlreadyMine" || reply._tag === "Claimed"
@@ -58,7 +65,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       if (reply._tag !== "Lost") return Effect.sync(() => confirm(lease, sentAt))
       const { record } = reply
       if (lease.reclaim === undefined || record !== undefined) return lose(lease, { _tag: "Lost", record })
-      return Effect.matchEffect(storage.once(lease.identifiers.operation, "claim", lease.reclaim), {
+      return Effect.matchEffect(storage.once(untraced(lease.identifiers.operation), "claim", lease.reclaim), {
         onFailure: (error) => unreachable(lease, error, sentAt),
         onSuccess: (claimed) =>
           isMine(claimed)
@@ -80,7 +87,11 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
         identifiers,
         request: { token, lease: millis }
       }))
-      const call = storage.once(requests[0]?.identifiers.operation ?? "", "renew", storage.claims.renew(requests))
+      const call = storage.once(
+        untraced(requests[0]?.identifiers.operation ?? ""),
+        "renew",
+        storage.claims.renew(requests)
+      )
       return Effect.matchEffect(call, {
         onFailure: (error) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>

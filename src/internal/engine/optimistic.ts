@@ -26,7 +26,7 @@ export const makeLookUp = (
       _tag: "Own",
       ownership: makeOwnership(dependencies, {
         request,
-        token: tokens.next(),
+        token: tokens.next(request.trace?.token),
         attempt: error === undefined ? 1 : 0,
         steps: [],
         flight: undefined,
@@ -39,7 +39,7 @@ export const makeLookUp = (
   return (request) => {
     const { identifiers } = request
     const read = storage.claims.read([identifiers])
-    return Effect.matchEffect(storage.unlessOpen(identifiers.operation, "read", read), {
+    return Effect.matchEffect(storage.unlessOpen(request, "read", read), {
       onFailure: (error) => {
         if (isClosed()) return Effect.interrupt
         return (

@@ -114,7 +114,7 @@ class Owner implements Ownership {
     const { request, token } = this.grant
     const { claims, within } = this.engine.storage
     return Effect.map(
-      within(this.operation, "saveStep", claims.saveStep(request.identifiers, { ...step, token })),
+      within(request, "saveStep", claims.saveStep(request.identifiers, { ...step, token })),
       ({ _tag }) => (_tag === "Saved" || _tag === "TooLarge" ? _tag : "Lost")
     )
   }
@@ -157,8 +157,11 @@ class Owner implements Ownership {
   }
 
   private recorded(outcome: Outcome, { createdAt, expiresAt }: Pick<Recorded, "createdAt" | "expiresAt">): void {
-    const { fingerprint } = this.grant.request
-    this.end({ _tag: "recorded", record: { outcome, fingerprint, createdAt, expiresAt } })
+    const { request, token } = this.grant
+    this.end({
+      _tag: "recorded",
+      record: { token, outcome, fingerprint: request.fingerprint, createdAt, expiresAt }
+    })
   }
 
   /* The calls of the store. */
@@ -179,11 +182,12 @@ class Owner implements Ownership {
    * and does nothing else would block the key.
    */
   private untilLeaseEnds<A>(method: string, call: Effect.Effect<A, IdempotencyStorageError>) {
-    const { lease } = this.grant.request
+    const { request } = this.grant
+    const { lease } = request
     return Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const end = () => Math.max(now, Math.min(this.leaseUntil(), now + longestHoldInLeases * lease))
       const { until } = this.engine.background
-      return until(this.operation, method, call, this.lease === undefined ? () => now + lease : end)
+      return until(request, method, call, this.lease === undefined ? () => now + lease : end)
     })
   }
 
@@ -193,7 +197,7 @@ class Owner implements Ownership {
     const { claimedAt, request } = this.grant
     const { unlessOpen, within } = this.engine.storage
     const call = claimedAt === undefined ? unlessOpen : within
-    return Effect.matchEffect(call(this.operation, "complete", this.complete(outcome)), {
+    return Effect.matchEffect(call(request, "complete", this.complete(outcome)), {
       onFailure: (error) => this.refused(outcome, error),
       onSuccess: (reply) =>
         reply._tag === "Superseded" && reply.record === undefined
@@ -253,7 +257,7 @@ class Owner implements Ownership {
         ? this.takenOver()
         : pipe(
             restore(sleepFor(Math.min(delay, giveUpAt - now))),
-            Effect.zipRight(this.engine.storage.within(this.operation, "complete", this.complete(outcome))),
+            Effect.zipRight(this.engine.storage.within(this.grant.request, "complete", this.complete(outcome))),
             Effect.matchEffect({
               onFailure: () => this.superseded(outcome, restore, giveUpAt, polls + 1),
               onSuccess: (reply) => this.answered(outcome, reply, restore, giveUpAt, polls + 1)
@@ -311,7 +315,7 @@ class Owner implements Ownership {
       return this.unanswered(outcome, error)
     }
     const unavailable: Outcome = { _tag: "Unavailable" }
-    return Effect.matchEffect(this.engine.storage.within(this.operation, "complete", this.complete(unavailable)), {
+    return Effect.matchEffect(this.engine.storage.within(this.grant.request, "complete", this.complete(unavailable)), {
       onFailure: () => this.unanswered(outcome, error),
       onSuccess: (reply) =>
         reply._tag === "Done"
@@ -368,7 +372,7 @@ class Owner implements Ownership {
   /** Of a claim that may have taken effect all the same. */
   private releaseGhost(): Effect.Effect<void> {
     const { isGhost, request, token } = this.grant
-    return isGhost ? this.engine.background.releaseGhost(request.identifiers, token, request.lease) : Effect.void
+    return isGhost ? this.engine.background.releaseGhost(request, token) : Effect.void
   }
 
   private release(): Effect.Effect<void> {
@@ -376,8 +380,8 @@ class Owner implements Ownership {
     if (claimedAt === undefined) return this.releaseGhost()
     const { background, storage } = this.engine
     return Effect.catchAll(
-      Effect.asVoid(storage.within(this.operation, "release", storage.claims.release(request.identifiers, { token }))),
-      () => background.releaseGhost(request.identifiers, token, request.lease)
+      Effect.asVoid(storage.within(request, "release", storage.claims.release(request.identifiers, { token }))),
+      () => background.releaseGhost(request, token)
     )
   }
 
@@ -386,7 +390,7 @@ class Owner implements Ownership {
     const { background, storage } = this.engine
     const held = storage.claims.hold(request.identifiers, { token })
     const claimFirst = claimedAt === undefined ? Effect.zipRight(this.claim(), held) : held
-    return Effect.catchAll(Effect.asVoid(storage.within(this.operation, "hold", claimFirst)), () =>
+    return Effect.catchAll(Effect.asVoid(storage.within(request, "hold", claimFirst)), () =>
       Effect.asVoid(background.run(Effect.ignore(this.untilLeaseEnds("hold", claimFirst))))
     )
   }

@@ -9,6 +9,7 @@ import type {
 } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { ClaimRequest, Guarantee, Outcome, Step } from "../protocol.js"
+import type { Trace } from "../tracing.js"
 import type { Flight, Recorded } from "./flights.js"
 import type { Loss } from "./leases.js"
 import type { Settings } from "./settings.js"
@@ -28,7 +29,18 @@ export interface ExecutionRequest {
   readonly parent: Flight | undefined
   /** Why a key that is held is reported: after a loss it was taken over from this caller. */
   readonly blockedBy: "Running" | "TakenOver"
+  /** Its span, where it is traced. */
+  readonly trace: Trace | undefined
 }
+
+/** On whose behalf the store is called. */
+export interface Asker {
+  readonly identifiers: { readonly operation: string }
+  readonly trace: Trace | undefined
+}
+
+/** On nobody's: such calls have no spans. */
+export const untraced = (operation: string): Asker => ({ identifiers: { operation }, trace: undefined })
 
 /** Storage trouble is passed on to this caller, never degraded. */
 export const isStrict = (request: Pick<ExecutionRequest, "guarantee" | "onStorageFailure">): boolean =>

@@ -1,4 +1,5 @@
 /** The repository's claims as the engine calls them: within deadlines, retried, behind a circuit breaker. */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -8,15 +9,17 @@ import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
+import { inStorageSpan, logsAboutStore } from "../tracing.js"
 import { makeDeadlines } from "./deadlines.js"
 import { loop } from "./loop.js"
+import { type Asker, untraced } from "./request.js"
 import type { Settings } from "./settings.js"
 
 export interface Storage {
   readonly claims: IdempotencyRepository.Claims
   /** One attempt, within its deadline. For callers that come back by themselves. */
   readonly once: <A>(
-    operation: string,
+    asker: Asker,
     method: string,
     call: Effect.Effect<A, IdempotencyStorageError>
   ) => Effect.Effect<A, IdempotencyStorageError>
@@ -25,7 +28,7 @@ export interface Storage {
    * called where interruption is off: the deadlines bound it.
    */
   readonly within: <A>(
-    operation: string,
+    asker: Asker,
     method: string,
     call: Effect.Effect<A, IdempotencyStorageError>
   ) => Effect.Effect<A, IdempotencyStorageError>
@@ -55,10 +58,12 @@ const withApplied = (error: IdempotencyStorageError, unknown: boolean): Idempote
 
 export const makeStorage = (
   claims: IdempotencyRepository.Claims,
-  settings: Settings
+  settings: Settings,
+  name: string
 ): Effect.Effect<Storage, never, Scope.Scope> =>
   Effect.gen(function* () {
     const deadlines = yield* makeDeadlines
+    const aboutStore = logsAboutStore(name)
     let failuresInARow = 0
     const opened = Effect.unsafeMakeLatch(false)
     let isOpen = false
@@ -74,19 +79,26 @@ export const makeStorage = (
       isOpen = true
       return Effect.zipRight(
         opened.open,
-        Effect.logWarning("idempotency: the store does not answer; calls go without it until it does")
+        aboutStore(Effect.logWarning("idempotency: the store does not answer; calls go without it until it does"))
       )
     }
 
-    const attempt = <A>(operation: string, method: string, call: Effect.Effect<A, IdempotencyStorageError>) =>
-      deadlines.within(
-        call,
-        settings.attemptTimeout,
-        () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
-      )
+    const attempt = <A>(
+      { identifiers, trace }: Asker,
+      method: string,
+      call: Effect.Effect<A, IdempotencyStorageError>
+    ) => {
+      const { operation } = identifiers
+      const onTimeout = () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
+      return trace?.span.sampled === true
+        ? inStorageSpan(trace.span, name, operation, method, call, (traced) =>
+            deadlines.within(traced, settings.attemptTimeout, onTimeout)
+          )
+        : deadlines.within(call, settings.attemptTimeout, onTimeout)
+    }
 
-    const once: Storage["once"] = (operation, method, call) =>
-      Effect.matchEffect(attempt(operation, method, call), {
+    const once: Storage["once"] = (asker, method, call) =>
+      Effect.matchEffect(attempt(asker, method, call), {
         onFailure: (error) => Effect.zipRight(failed(error), Effect.fail(error)),
         onSuccess: succeeded
       })
@@ -124,9 +136,9 @@ export const makeStorage = (
       )
     }
 
-    const within: Storage["within"] = (operation, method, call) =>
-      Effect.matchEffect(attempt(operation, method, call), {
-        onFailure: (error) => Effect.zipRight(failed(error), retried(error, once(operation, method, call))),
+    const within: Storage["within"] = (asker, method, call) =>
+      Effect.matchEffect(attempt(asker, method, call), {
+        onFailure: (error) => Effect.zipRight(failed(error), retried(error, once(asker, method, call))),
         onSuccess: succeeded
       })
 
@@ -142,15 +154,17 @@ export const makeStorage = (
     const close = Effect.suspend(() => {
       isOpen = false
       failuresInARow = 0
-      return Effect.zipRight(opened.close, Effect.logInfo("idempotency: the store answers again"))
+      return Effect.zipRight(opened.close, aboutStore(Effect.logInfo("idempotency: the store answers again")))
     })
     const closeWhenItAnswers = pipe(
       opened.await,
       Effect.zipRight(Effect.sleep(settings.breakerProbeInterval)),
-      Effect.zipRight(once(probe.operation, "read", claims.read([probe]))),
+      Effect.zipRight(once(untraced(probe.operation), "read", claims.read([probe]))),
       Effect.matchEffect({
         onFailure: (error) =>
-          saysStoreIsAway(error) ? Effect.logDebug("idempotency: the store still does not answer", error) : close,
+          saysStoreIsAway(error)
+            ? aboutStore(Effect.logDebug("idempotency: the store still does not answer", Cause.fail(error)))
+            : close,
         onSuccess: () => close
       })
     )
@@ -160,8 +174,8 @@ export const makeStorage = (
       claims,
       once,
       within,
-      unlessOpen: (operation, method, call) =>
-        isOpen ? Effect.fail(refusal(operation, method)) : within(operation, method, call)
+      unlessOpen: (asker, method, call) =>
+        isOpen ? Effect.fail(refusal(asker.identifiers.operation, method)) : within(asker, method, call)
     }
   })
 

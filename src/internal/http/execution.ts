@@ -57,7 +57,8 @@ export const owning = <A, E, R>(
       engine,
       ownership,
       flight,
-      execution
+      execution,
+      trace: asked.trace
     })
     return Effect.provide(self, context)
   })

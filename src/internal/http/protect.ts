@@ -19,6 +19,7 @@ import { currentRun } from "../currentRun.js"
 import type { Engine } from "../engine/engine.js"
 import type { Flight } from "../engine/flights.js"
 import { plan } from "../plan.js"
+import { inExecutionSpan, isTraced, traceOutcome, traceReplay } from "../tracing.js"
 import { isBuffered, readBody, withBody } from "./body.js"
 import { type Provided, unprotected, within } from "./execution.js"
 import type { Policy } from "./options.js"
@@ -92,22 +93,37 @@ const enter = <A, E, R, EP, RP>(
     const execution = asked.right
     if (execution === undefined) return refuse({ code: "idempotency_key_missing" })
 
-    const call: Call<A, E, R> = { engine, policy, handler, request: buffered, scope, execution }
-    return yield* Effect.uninterruptible(
-      Effect.matchEffect(engine.begin(execution, Effect.interruptible), {
-        onFailure: (error) =>
-          Effect.succeed(refuse(problemOfBegin(error, Duration.millis(engine.settings.breakerProbeInterval)))),
-        onSuccess: (begun): Effect.Effect<A | Response, E, Exclude<R, Provided>> => {
-          switch (begun._tag) {
-            case "Own":
-              return run(call, begun.ownership)
-            case "Replay":
-              return replayed(call, begun.record.outcome)
-            case "Shared":
-              return replayed(call, begun.outcome)
+    const begin = (call: Call<A, E, R>): Effect.Effect<A | Response, E, Exclude<R, Provided>> =>
+      Effect.uninterruptible(
+        Effect.matchEffect(engine.begin(call.execution, Effect.interruptible), {
+          onFailure: (error) => {
+            traceOutcome(call.execution.trace, error._tag)
+            return Effect.succeed(refuse(problemOfBegin(error, Duration.millis(engine.settings.breakerProbeInterval))))
+          },
+          onSuccess: (begun): Effect.Effect<A | Response, E, Exclude<R, Provided>> => {
+            switch (begun._tag) {
+              case "Own":
+                return run(call, begun.ownership)
+              case "Replay":
+                traceReplay(call.execution.trace, begun.record.token)
+                return replayed(call, begun.record.outcome)
+              case "Shared":
+                traceOutcome(call.execution.trace, "Unprotected")
+                return replayed(call, begun.outcome)
+            }
           }
-        }
-      })
+        })
+      )
+    const call: Call<A, E, R> = { engine, policy, handler, request: buffered, scope, execution }
+    return yield* Effect.withFiberRuntime<A | Response, E, Exclude<R, Provided>>((fiber) =>
+      isTraced(fiber)
+        ? inExecutionSpan(
+            engine.store,
+            execution.identifiers,
+            (trace) => begin({ ...call, execution: { ...execution, trace } }),
+            () => "Executed"
+          )
+        : begin(call)
     )
   })
 

@@ -5,6 +5,7 @@ import * as Either from "effect/Either"
 import type { Engine } from "../engine/engine.js"
 import type { ExecutionRequest } from "../engine/request.js"
 import type { Outcome } from "../protocol.js"
+import { logsAbout } from "../tracing.js"
 import type { ProblemCode } from "./problem.js"
 import { problemResponse } from "./problem.js"
 import { decodeResponse, replayOf } from "./responseRecord.js"
@@ -25,7 +26,9 @@ export const replayed = (
   return Either.match(decodeResponse(outcome.encoded), {
     onLeft: () =>
       Effect.as(
-        Effect.logWarning(`idempotency: a record of "${execution.identifiers.operation}" is not a response`),
+        Effect.logWarning(`idempotency: a record of "${execution.identifiers.operation}" is not a response`).pipe(
+          logsAbout(execution.identifiers)
+        ),
         notReplayable
       ),
     onRight: (record) =>

@@ -42,18 +42,17 @@ const ofWeb = (response: Response, web: globalThis.Response): ResponseBody => {
 const ofBodyInit = (response: Response, web: globalThis.Response): ResponseBody => {
   const contentType = response.headers["content-type"] ?? web.headers.get("content-type")
   const typed = contentType === null ? response : HttpServerResponse.setHeader(response, "content-type", contentType)
+  const bytes: ReadableStream<Uint8Array> | null = web.body
   return streamed(
     typed,
-    web.body === null
+    bytes === null
       ? Stream.empty
       : Stream.fromReadableStream(
-          () => webBody(web),
+          () => bytes,
           (cause) => cause
         )
   )
 }
-
-const webBody = (web: globalThis.Response): ReadableStream<Uint8Array> => web.body ?? new ReadableStream()
 
 const isIterable = (body: unknown): body is AsyncIterable<Uint8Array | string> =>
   Predicate.hasProperty(body, Symbol.asyncIterator)

@@ -19,6 +19,7 @@ import * as Scope from "effect/Scope"
 import type { Engine } from "../engine/engine.js"
 import type { Loss } from "../engine/leases.js"
 import type { ExecutionRequest, Ownership } from "../engine/request.js"
+import { logsAbout, traceAttempt, traceOutcome, traceReplay } from "../tracing.js"
 import { differ } from "../transition.js"
 import { owning, type Provided } from "./execution.js"
 import type { Rules } from "./options.js"
@@ -67,15 +68,18 @@ const stopOf = <A, E>(exit: Exit.Exit<A, E>): Cause.Cause<never> | undefined => 
 /** What a client gets whose request the engine stopped: the key is another's, or the store has been away too long. */
 const lost = <A, E, R>(call: Call<A, E, R>, loss: Loss): Effect.Effect<Response> => {
   const { engine, execution, policy } = call
-  const { fingerprint, identifiers, lease } = execution
+  const { fingerprint, identifiers, lease, trace } = execution
   if (loss._tag === "Unreachable") {
+    traceOutcome(trace, "IdempotencyOutcomeUnknownError")
     return Effect.succeed(problemResponse({ code: "idempotency_outcome_unknown" }, policy.problemType))
   }
   const { record } = loss
   if (record === undefined || differ(record.fingerprint, fingerprint)) {
+    traceOutcome(trace, "IdempotencyInFlightError")
     const problem = { code: "idempotency_request_in_flight", retryAfter: Duration.millis(lease) } as const
     return Effect.succeed(problemResponse(problem, policy.problemType))
   }
+  traceReplay(trace, record.token)
   return Effect.zipRight(engine.metrics.recordCollision(identifiers.operation), replayed(call, record.outcome))
 }
 
@@ -92,6 +96,7 @@ export const run = <A, E, R>(
   const isOver = Effect.unsafeMakeLatch(false)
   let isGone = false
   let hasStarted = false
+  traceAttempt(execution.trace, ownership.attempt)
 
   /** What happens to the key when the handler ends without a response. */
   const stop = Effect.suspend(() =>
@@ -129,7 +134,9 @@ export const run = <A, E, R>(
       yield* Effect.exit(Effect.interruptible(isOver.await))
       yield* pipe(
         settleAlone(exit),
-        Effect.catchAllCause((cause) => Effect.logError(`idempotency: the end of "${operation}" died`, cause)),
+        Effect.catchAllCause((cause) =>
+          Effect.logError(`idempotency: the end of "${operation}" died`, cause).pipe(logsAbout(execution.identifiers))
+        ),
         Effect.ensuring(Scope.close(own, exit))
       )
     })

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Ownership, Settlement } from "../engine/request.js"
 import type { Outcome } from "../protocol.js"
+import { logsAbout } from "../tracing.js"
 import type { ResponsePolicy, Rules } from "./options.js"
 import { problemOfSettle, problemResponse } from "./problem.js"
 import { type Replaying, replayed } from "./replay.js"
@@ -34,7 +35,8 @@ const unrestored = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E
 
 export const makeSettling = (call: Replaying & { readonly policy: Rules }, ownership: Ownership): Settling => {
   const { policy } = call
-  const { operation } = call.execution.identifiers
+  const { identifiers } = call.execution
+  const { operation } = identifiers
   let isTaken = false
   let cutShort: Effect.Effect<void> = Effect.void
 
@@ -49,7 +51,7 @@ export const makeSettling = (call: Replaying & { readonly policy: Rules }, owner
             ? "was not sent to its end, or is too large"
             : `has more than ${policy.maxResponseBytes} bytes`
         }`
-      ),
+      ).pipe(logsAbout(identifiers)),
       unavailable
     )
   }
@@ -60,7 +62,7 @@ export const makeSettling = (call: Replaying & { readonly policy: Rules }, owner
   /** For whom the response itself is lost or on its way: what became of it can only be told to the log. */
   const settleQuietly = (response: Response, bytes: Uint8Array | undefined): Effect.Effect<void> =>
     Effect.catchAllCause(Effect.asVoid(settle(response, bytes)), (cause) =>
-      Effect.logWarning(`idempotency: a response of "${operation}" is not recorded`, cause)
+      Effect.logWarning(`idempotency: a response of "${operation}" is not recorded`, cause).pipe(logsAbout(identifiers))
     )
 
   const given = (response: Response, settlement: Settlement): Effect.Effect<Response> =>

@@ -1,0 +1,146 @@
+/** What is recorded of a protected call's result, and what a later caller gets of it. */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
+import type { AnySchema } from "./codecs.js"
+import type { Engine } from "./engine/engine.js"
+import type { Recorded } from "./engine/flights.js"
+import type { ExecutionRequest, Restore } from "./engine/request.js"
+import type { AnyOptions } from "./plan.js"
+import type { Outcome } from "./protocol.js"
+import { resultUnavailable } from "./storedRecord.js"
+import { linkToOwner, logsAbout, logsAboutOperation, traceOutcome } from "./tracing.js"
+
+export type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
+export type AnyOutcome = IdempotencyOutcome<unknown>
+
+/** A call on its way: the same for all of its attempts. */
+export interface Call {
+  readonly engine: Engine
+  readonly request: ExecutionRequest
+  readonly options: AnyOptions
+  readonly self: AnyEffect
+  readonly restore: Restore
+}
+
+/* What is recorded. */
+
+const isInstance = (value: unknown): boolean => {
+  try {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return false
+    const prototype = Object.getPrototypeOf(value)
+    return prototype !== Object.prototype && prototype !== null
+  } catch {
+    // A proxy may refuse to be looked at.
+    return false
+  }
+}
+
+/** What types cannot see: an instance without methods loses its class. */
+const warnOfInstance = ({ engine, request, options }: Call, value: unknown): Effect.Effect<void> | undefined => {
+  if (options.success !== undefined || !isInstance(value)) return
+  const { operation } = request.identifiers
+  return engine.isFirst(`instance of ${operation}`)
+    ? Effect.logWarning(
+        `idempotency: results of "${operation}" are class instances and are replayed as plain objects: give a success schema`
+      ).pipe(logsAboutOperation(operation))
+    : undefined
+}
+
+const isTooLarge = (encoded: string, maxBytes: number): boolean =>
+  encoded.length > maxBytes || (encoded.length * 3 > maxBytes && Buffer.byteLength(encoded) > maxBytes)
+
+const unavailable: Outcome = { _tag: "Unavailable" }
+
+const notRecorded = ({ request }: Call, why: string): Effect.Effect<Outcome> =>
+  Effect.as(
+    Effect.logWarning(
+      `idempotency: a result of "${request.identifiers.operation}" is not recorded; later callers will not get it: ${why}`
+    ).pipe(logsAbout(request.identifiers)),
+    unavailable
+  )
+
+/** The outcome to record: unavailable where the result cannot be encoded or is too large. */
+const encoded = (call: Call, tag: "Success" | "Failure", text: string): Effect.Effect<Outcome> => {
+  const { maxResultBytes } = call.engine.settings
+  return isTooLarge(text, maxResultBytes)
+    ? notRecorded(call, `it is larger than ${maxResultBytes} bytes`)
+    : Effect.succeed({ _tag: tag, encoded: text })
+}
+
+export const successOf = (call: Call, value: unknown): Effect.Effect<Outcome, never, unknown> => {
+  const outcome = Effect.matchCauseEffect(call.engine.codecs.of(call.options.success).encode(value), {
+    // What a schema says of a value repeats the value.
+    onFailure: () => notRecorded(call, "JSON does not hold it, or its schema does not encode it"),
+    onSuccess: (text) => encoded(call, "Success", text)
+  })
+  const warning = warnOfInstance(call, value)
+  return warning === undefined ? outcome : Effect.zipLeft(outcome, warning)
+}
+
+/** The failure to record, if the `error` schema encodes it. */
+export const failureOf = (call: Call, error: unknown): Effect.Effect<Outcome | undefined, never, unknown> =>
+  call.options.error === undefined
+    ? Effect.succeed(undefined)
+    : Effect.matchCauseEffect(call.engine.codecs.of(call.options.error).encode(error), {
+        onFailure: () => Effect.succeed(undefined),
+        onSuccess: (text) => encoded(call, "Failure", text)
+      })
+
+/* What is replayed. */
+
+/** What is decoded at once needs nothing of its caller; a schema's own effects are the caller's to interrupt. */
+const decode = (
+  { engine, restore }: Call,
+  schema: AnySchema | undefined,
+  encoded: string
+): Effect.Effect<unknown, unknown, unknown> => {
+  const decoding = engine.codecs.of(schema).decode(encoded)
+  return Either.isEither(decoding) ? decoding : restore(decoding)
+}
+
+export const decoded = <A>(
+  call: Call,
+  outcome: Outcome,
+  as: AnyOutcome["_tag"],
+  onSuccess: (value: unknown) => A
+): AnyEffect<A> => {
+  const { options, request } = call
+  const unavailableBecause = (cause?: unknown) => resultUnavailable(request.identifiers, cause)
+  switch (outcome._tag) {
+    case "Unavailable":
+      return Effect.fail(unavailableBecause())
+    case "Success":
+      return Effect.mapBoth(decode(call, options.success, outcome.encoded), {
+        onFailure: unavailableBecause,
+        onSuccess
+      })
+    case "Failure":
+      return options.error === undefined
+        ? Effect.fail(
+            unavailableBecause(new Error("a failure was recorded, and there is no error schema to decode it"))
+          )
+        : Effect.matchEffect(decode(call, options.error, outcome.encoded), {
+            onFailure: (cause) => Effect.fail(unavailableBecause(cause)),
+            onSuccess: (error) => {
+              traceOutcome(call.request.trace, as)
+              return Effect.fail(error)
+            }
+          })
+  }
+}
+
+export const replay = (call: Call, record: Recorded): AnyEffect<AnyOutcome> => {
+  linkToOwner(call.request.trace, record.token)
+  return Effect.zipRight(
+    call.engine.metrics.recordReplay(call.request.identifiers.operation),
+    decoded(call, record.outcome, "Replayed", (value) =>
+      IdempotencyOutcome.Replayed({
+        value,
+        recordedAt: DateTime.unsafeMake(record.createdAt),
+        expiresAt: DateTime.unsafeMake(record.expiresAt)
+      })
+    )
+  )
+}
