@@ -342,7 +342,7 @@ export declare namespace IdempotencyRepository {
    */
   type Claims = Pick<
     Protocol.Driver,
-    "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "changes" | "objection"
+    "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "changes" | "objection" | "partOf"
   >
 
   /**

@@ -238,6 +238,12 @@ export interface Driver {
   readonly renew: (
     leases: ReadonlyArray<For<RenewRequest>>
   ) => Effect.Effect<ReadonlyArray<RenewReply>, IdempotencyStorageError>
+  /**
+   * The part of the store that holds a key, where parts can be away each by itself (the nodes of a cluster): each has a
+   * circuit breaker of its own, and leases are renewed one by one. The name may change, as keys move; it is told in
+   * logs. Not given by a store that is away as a whole.
+   */
+  readonly partOf?: ((identifiers: IdempotencyIdentifiers) => string) | undefined
   readonly complete: Verb<CompleteRequest, CompleteReply>
   readonly release: Verb<{ readonly token: string }, ReleaseReply>
   readonly hold: Verb<{ readonly token: string }, HoldReply>

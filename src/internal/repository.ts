@@ -288,7 +288,8 @@ export const makeRepository = (
           )(driver.renew(leases)),
         read: (identifiers) => measure(identifiers, "read")(driver.read(identifiers)),
         changes: driver.changes,
-        objection: driver.objection
+        objection: driver.objection,
+        partOf: driver.partOf
       },
 
       driver

@@ -9,7 +9,7 @@ import type { Recorded } from "./engine/flights.js"
 import type { ExecutionRequest, Restore } from "./engine/request.js"
 import type { AnyOptions } from "./plan.js"
 import type { Outcome } from "./protocol.js"
-import { resultUnavailable } from "./storedRecord.js"
+import { resultUnavailable, undecodable } from "./storedRecord.js"
 import { linkToOwner, logsAbout, logsAboutOperation, traceOutcome } from "./tracing.js"
 
 export type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
@@ -113,7 +113,7 @@ export const decoded = <A>(
       return Effect.fail(unavailableBecause())
     case "Success":
       return Effect.mapBoth(decode(call, options.success, outcome.encoded), {
-        onFailure: unavailableBecause,
+        onFailure: () => undecodable(request.identifiers),
         onSuccess
       })
     case "Failure":
@@ -122,7 +122,7 @@ export const decoded = <A>(
             unavailableBecause(new Error("a failure was recorded, and there is no error schema to decode it"))
           )
         : Effect.matchEffect(decode(call, options.error, outcome.encoded), {
-            onFailure: (cause) => Effect.fail(unavailableBecause(cause)),
+            onFailure: () => Effect.fail(undecodable(request.identifiers)),
             onSuccess: (error) => {
               traceOutcome(call.request.trace, as)
               return Effect.fail(error)

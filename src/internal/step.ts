@@ -6,7 +6,7 @@ import type { AnySchema, Codec } from "./codecs.js"
 import { type CurrentRun, currentRun } from "./currentRun.js"
 import { CurrentStep } from "./currentStep.js"
 import { maxSteps } from "./protocol.js"
-import { resultUnavailable } from "./storedRecord.js"
+import { undecodable } from "./storedRecord.js"
 import { logsAbout } from "./tracing.js"
 
 type AnyEffect = Effect.Effect<unknown, unknown, unknown>
@@ -59,7 +59,7 @@ export const runStep = (self: AnyEffect, name: string, schema: AnySchema | undef
     const finished = run.ownership?.steps.find((step) => step.name === name)
     run.stepNames.add(name)
     if (finished !== undefined) {
-      return Effect.mapError(codec.decode(finished.encoded), (cause) => resultUnavailable(run.execution, cause))
+      return Effect.mapError(codec.decode(finished.encoded), () => undecodable(run.execution))
     }
     return Effect.uninterruptibleMask((restore) =>
       pipe(

@@ -17,6 +17,10 @@ export const resultUnavailable = (
   cause?: unknown
 ): IdempotencyResultUnavailableError => new IdempotencyResultUnavailableError({ operation, idempotencyKey, cause })
 
+/** A caller's schema does not fit what was recorded. What it says of it would repeat the result. */
+export const undecodable = (about: Parameters<typeof resultUnavailable>[0]): IdempotencyResultUnavailableError =>
+  resultUnavailable(about, new Error("the schema that this caller gives does not decode what was recorded"))
+
 const outcomeNames = { Success: "success", Failure: "failure", Unavailable: "unavailable" } as const
 
 const toRecord = (identifiers: IdempotencyIdentifiers, state: Completed): IdempotencyRecord =>

@@ -190,7 +190,8 @@ const claimsWith = (claims: Claims, suffer: Faults): Claims => ({
     )(claims.renew(leases)),
   read: (identifiers) => suffer("read", identifiers)(claims.read(identifiers)),
   changes: claims.changes,
-  objection: claims.objection
+  objection: claims.objection,
+  partOf: claims.partOf
 })
 
 /**

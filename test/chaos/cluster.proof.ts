@@ -48,7 +48,6 @@ describe("a primary is killed while keys are in flight", () => {
       const [doomed, , , replica] = servers.servers
       if (doomed === undefined || replica === undefined) return yield* Effect.dieMessage("a cluster without nodes")
       const book = yield* ledger
-      // The breaker is one for all nodes: it would refuse what goes to those that answer.
       const clients = yield* processes(servers.nodes, { storageTimeout, breakerThreshold: 1_000_000 })
       return { book, clients, doomed, replica, servers }
     })

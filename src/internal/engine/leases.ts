@@ -1,4 +1,5 @@
-/** The renewal of all leases of an engine, together, by one fiber. */
+/** The renewal of all leases of an engine, by one fiber. */
+import * as Array from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -65,7 +66,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       if (reply._tag !== "Lost") return Effect.sync(() => confirm(lease, sentAt))
       const { record } = reply
       if (lease.reclaim === undefined || record !== undefined) return lose(lease, { _tag: "Lost", record })
-      return Effect.matchEffect(storage.once(untraced(lease.identifiers.operation), "claim", lease.reclaim), {
+      return Effect.matchEffect(storage.once(untraced(lease.identifiers), "claim", lease.reclaim), {
         onFailure: (error) => unreachable(lease, error, sentAt),
         onSuccess: (claimed) =>
           isMine(claimed)
@@ -82,16 +83,12 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
         : Effect.void
     }
 
-    const renew = (due: ReadonlyArray<Lease>, sentAt: number): Effect.Effect<void> => {
+    const renew = (due: Array.NonEmptyReadonlyArray<Lease>, sentAt: number): Effect.Effect<void> => {
       const requests = due.map(({ identifiers, millis, token }) => ({
         identifiers,
         request: { token, lease: millis }
       }))
-      const call = storage.once(
-        untraced(requests[0]?.identifiers.operation ?? ""),
-        "renew",
-        storage.claims.renew(requests)
-      )
+      const call = storage.once(untraced(due[0].identifiers), "renew", storage.claims.renew(requests))
       return Effect.matchEffect(call, {
         onFailure: (error) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -109,11 +106,22 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       })
     }
 
+    /**
+     * Where parts of a store are away by themselves, a lease on one that is must not keep others from being renewed; nor
+     * may those of one part: a slot that moves is on two.
+     */
+    const together = (due: ReadonlyArray<Lease>): ReadonlyArray<Array.NonEmptyReadonlyArray<Lease>> =>
+      storage.claims.partOf !== undefined
+        ? due.map((lease) => [lease])
+        : Array.isNonEmptyReadonlyArray(due)
+          ? [due]
+          : []
+
     /** Renews what is due or soon will be, then waits for the next. */
     const tick = Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
       const due = [...leases].filter((lease) => lease.dueAt - lease.millis / 12 <= now)
-      if (due.length > 0) yield* renew(due, now)
+      yield* Effect.forEach(together(due), (leases) => renew(leases, now), { concurrency: "unbounded", discard: true })
       nextTick = [...leases].reduce((earliest, lease) => Math.min(earliest, lease.dueAt), Number.POSITIVE_INFINITY)
       yield* wake.close
       if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await

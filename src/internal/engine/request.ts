@@ -35,12 +35,12 @@ export interface ExecutionRequest {
 
 /** On whose behalf the store is called. */
 export interface Asker {
-  readonly identifiers: { readonly operation: string }
+  readonly identifiers: IdempotencyIdentifiers
   readonly trace: Trace | undefined
 }
 
 /** On nobody's: such calls have no spans. */
-export const untraced = (operation: string): Asker => ({ identifiers: { operation }, trace: undefined })
+export const untraced = (identifiers: IdempotencyIdentifiers): Asker => ({ identifiers, trace: undefined })
 
 /** Storage trouble is passed on to this caller, never degraded. */
 export const isStrict = (request: Pick<ExecutionRequest, "guarantee" | "onStorageFailure">): boolean =>

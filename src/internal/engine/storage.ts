@@ -1,17 +1,14 @@
 /** The repository's claims as the engine calls them: within deadlines, retried, behind a circuit breaker. */
-import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import { pipe } from "effect/Function"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
-import { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
-import { inStorageSpan, logsAboutStore } from "../tracing.js"
+import { inStorageSpan } from "../tracing.js"
+import { makeBreaker } from "./breaker.js"
 import { makeDeadlines } from "./deadlines.js"
-import { loop } from "./loop.js"
 import { type Asker, untraced } from "./request.js"
 import type { Settings } from "./settings.js"
 
@@ -36,14 +33,7 @@ export interface Storage {
   readonly unlessOpen: Storage["within"]
 }
 
-/** Asking for this key shows that the store answers; nothing is ever written under it. */
-const probe = Either.getOrThrow(
-  IdempotencyIdentifiers.from({ operation: "idempotency.probe", idempotencyKey: "probe" })
-)
-
 const isRetryable = (error: IdempotencyStorageError): boolean => error.reason !== "Misconfigured"
-const saysStoreIsAway = ({ reason }: IdempotencyStorageError): boolean =>
-  reason === "Unavailable" || reason === "Timeout"
 
 const withApplied = (error: IdempotencyStorageError, unknown: boolean): IdempotencyStorageError =>
   !unknown || error.applied === "unknown"
@@ -63,25 +53,7 @@ export const makeStorage = (
 ): Effect.Effect<Storage, never, Scope.Scope> =>
   Effect.gen(function* () {
     const deadlines = yield* makeDeadlines
-    const aboutStore = logsAboutStore(name)
-    let failuresInARow = 0
-    const opened = Effect.unsafeMakeLatch(false)
-    let isOpen = false
-
-    const succeeded = <A>(value: A): Effect.Effect<A> => {
-      failuresInARow = 0
-      return Effect.succeed(value)
-    }
-    const failed = (error: IdempotencyStorageError): Effect.Effect<void> => {
-      if (!saysStoreIsAway(error)) return succeeded(undefined)
-      failuresInARow++
-      if (isOpen || failuresInARow < settings.breakerThreshold) return Effect.void
-      isOpen = true
-      return Effect.zipRight(
-        opened.open,
-        aboutStore(Effect.logWarning("idempotency: the store does not answer; calls go without it until it does"))
-      )
-    }
+    const breaker = makeBreaker(claims.partOf, settings, name)
 
     const attempt = <A>(
       { identifiers, trace }: Asker,
@@ -97,10 +69,15 @@ export const makeStorage = (
         : deadlines.within(call, settings.attemptTimeout, onTimeout)
     }
 
+    const answered = <A>({ identifiers }: Asker, reply: A): Effect.Effect<A> => {
+      breaker.succeeded(identifiers)
+      return Effect.succeed(reply)
+    }
+
     const once: Storage["once"] = (asker, method, call) =>
       Effect.matchEffect(attempt(asker, method, call), {
-        onFailure: (error) => Effect.zipRight(failed(error), Effect.fail(error)),
-        onSuccess: succeeded
+        onFailure: (error) => Effect.zipRight(breaker.failed(asker.identifiers, error), Effect.fail(error)),
+        onSuccess: (reply) => answered(asker, reply)
       })
 
     const retried = <A>(
@@ -138,8 +115,9 @@ export const makeStorage = (
 
     const within: Storage["within"] = (asker, method, call) =>
       Effect.matchEffect(attempt(asker, method, call), {
-        onFailure: (error) => Effect.zipRight(failed(error), retried(error, once(asker, method, call))),
-        onSuccess: succeeded
+        onFailure: (error) =>
+          Effect.zipRight(breaker.failed(asker.identifiers, error), retried(error, once(asker, method, call))),
+        onSuccess: (reply) => answered(asker, reply)
       })
 
     const refusal = (operation: string, method: string) =>
@@ -151,31 +129,16 @@ export const makeStorage = (
         cause: new Error("the store has not answered lately; it is asked again in the background")
       })
 
-    const close = Effect.suspend(() => {
-      isOpen = false
-      failuresInARow = 0
-      return Effect.zipRight(opened.close, aboutStore(Effect.logInfo("idempotency: the store answers again")))
-    })
-    const closeWhenItAnswers = pipe(
-      opened.await,
-      Effect.zipRight(Effect.sleep(settings.breakerProbeInterval)),
-      Effect.zipRight(once(untraced(probe.operation), "read", claims.read([probe]))),
-      Effect.matchEffect({
-        onFailure: (error) =>
-          saysStoreIsAway(error)
-            ? aboutStore(Effect.logDebug("idempotency: the store still does not answer", Cause.fail(error)))
-            : close,
-        onSuccess: () => close
-      })
-    )
-    yield* loop("breaker", closeWhenItAnswers)
+    yield* breaker.probing((probe) => once(untraced(probe), "read", claims.read([probe])))
 
     return {
       claims,
       once,
       within,
       unlessOpen: (asker, method, call) =>
-        isOpen ? Effect.fail(refusal(asker.identifiers.operation, method)) : within(asker, method, call)
+        breaker.isOpen(asker.identifiers)
+          ? Effect.fail(refusal(asker.identifiers.operation, method))
+          : within(asker, method, call)
     }
   })
 

@@ -68,6 +68,8 @@ export interface RedisNodeClient extends RedisCommands {
 /** `Cluster` of `ioredis`. */
 export interface RedisClusterClient extends RedisCommands {
   readonly options: { readonly keyPrefix?: string | undefined }
+  /** For each slot the addresses of its nodes, its primary's first. */
+  readonly slots: ReadonlyArray<ReadonlyArray<string> | undefined>
   nodes(role: "all" | "master"): ReadonlyArray<RedisNodeClient>
 }
 

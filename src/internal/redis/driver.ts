@@ -12,6 +12,7 @@ import { isCluster, makeSend, type RedisClient } from "./client.js"
 import type { Confirming } from "./confirming.js"
 import { isRefusedForMemory, storageError } from "./errors.js"
 import { makeList } from "./list.js"
+import { slotOf } from "./slots.js"
 import type { Verb } from "./verbs.js"
 import * as verbs from "./verbs.js"
 
@@ -136,11 +137,16 @@ export const makeRedisDriver = (
     resolve: one(verbs.resolve),
     reset: one(verbs.reset),
     renew: (leases) =>
-      sharesSlot ? many(verbs.renew, leases) : Effect.forEach(leases, renewAlone, { concurrency: "unbounded" }),
+      sharesSlot || leases.length === 1
+        ? many(verbs.renew, leases)
+        : Effect.forEach(leases, renewAlone, { concurrency: "unbounded" }),
     read: (identifiers) =>
       Effect.map(many(verbs.read, unbound(identifiers)), (snapshots) => snapshots.map(({ state }) => state)),
     insert: (records, { allOrNothing }) =>
       records.length > 1 && allOrNothing ? together(verbs.insertTogether, records) : many(verbs.insert, records),
+    partOf: isCluster(client)
+      ? (identifiers) => client.slots[slotOf(fullPrefix + storedKey(identifiers))]?.[0] ?? ""
+      : undefined,
     atomicTogether: (identifiers) => sharesSlot || new Set(identifiers.map(keyOf)).size <= 1,
     remove: (identifiers) => many(verbs.remove, unbound(identifiers)),
     changes: (identifiers) => changes.of(fullPrefix + storedKey(identifiers)),
