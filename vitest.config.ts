@@ -17,6 +17,12 @@ export default defineConfig({
     // Much of what takes time here is waiting for servers.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 30_000,
-    hookTimeout: 120_000
+    hookTimeout: 120_000,
+    coverage: {
+      provider: "v8",
+      include: ["src/**"],
+      reporter: ["text-summary", "json"],
+      thresholds: { lines: 95, branches: 95 }
+    }
   }
 })

@@ -1,0 +1,31 @@
+/**
+ * What mutants are judged by: the fast tests of rows 1 to 3, which need no server. `executeTransaction.ts` does need a
+ * database, and is not mutated.
+ */
+import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
+import config from "./vitest.config.js"
+
+/** The first test that fails ends a mutant: what takes long comes last. */
+class ShortestFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    return (await super.sort(files)).reverse()
+  }
+}
+
+export default defineConfig({
+  ...config,
+  test: {
+    include: [
+      "test/Idempotency*.test.ts",
+      "test/{ResultCipher,encrypted,localCache,guarantees,wording}.test.ts",
+      "test/{engine,internal}/*.test.ts",
+      "test/hostile/results.test.ts"
+    ],
+    // A worker loads its modules once, not once for each file.
+    isolate: false,
+    setupFiles: ["test/support/ownMethods.ts"],
+    sequence: { sequencer: ShortestFirst },
+    testTimeout: 20_000
+  }
+})
