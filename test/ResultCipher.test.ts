@@ -43,6 +43,26 @@ describe("AES-256-GCM", () => {
     })
   )
 
+  it.effect("reads what earlier versions have written", () =>
+    Effect.gen(function* () {
+      const cipher = yield* ResultCipher.make({ keys: [{ id: "2026-01", key: bytes(7) }] })
+      const identifiers = ids("order-1", "tenant-1")
+      const written = [
+        [
+          "2026-01.BzmqmTDBw_nzCbH1.He_YYkJN2AYmc6jCZJiubmj3MyA1UY8mwbAiRgE",
+          { identifiers, kind: "success", attempt: "token-1", step: undefined }
+        ],
+        [
+          "2026-01.RnLvPs41cP6rKoNw.PCP8KSKO0gwHGUarWrHGgFKo4pxYZSqIRteFTEw",
+          { identifiers, kind: "step", attempt: undefined, step: "reserve" }
+        ]
+      ] as const
+      for (const [encrypted, context] of written) {
+        expect(yield* cipher.decrypt(encrypted, context)).toBe(`{"paid":true}`)
+      }
+    })
+  )
+
   it.effect("never encrypts alike twice", () =>
     Effect.gen(function* () {
       const cipher = yield* ResultCipher.make({ keys: [{ id: "a", key: bytes(1) }] })
