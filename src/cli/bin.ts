@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command `effect-idempotency`. What it is made of is the user's to install. */
 import { readFileSync } from "node:fs"
+import { install } from "../internal/cli/packages.js"
 
 const packages = ["@effect/cli", "@effect/platform-node", "@effect/platform"]
 
@@ -14,7 +15,7 @@ try {
   main(version())
 } catch (error) {
   if (!isMissing(error)) throw error
-  const message = `This command needs packages that are not installed: npm install ${packages.join(" ")}. (${error.message.split("\n")[0]})`
+  const message = `This command needs packages that are not installed: ${install(packages)}. (${error.message.split("\n")[0]})`
   console.error(
     process.argv.includes("--json")
       ? JSON.stringify({ error: "MissingPackage", message })

@@ -1,8 +1,10 @@
 /** What the command says of itself, and of what goes wrong. */
+import { readFileSync } from "node:fs"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import { fromLibrary } from "../../src/internal/cli/failure.js"
+import { peerVersions } from "../../src/internal/cli/packages.js"
 import { load } from "../../src/internal/cli/stores.js"
 import { command, documents, memory, over, type Surroundings } from "./support.js"
 
@@ -71,6 +73,13 @@ describe("what goes wrong", () => {
       }
     })
   )
+
+  it("names the versions to install that the package asks for", () => {
+    const { peerDependencies } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
+    for (const [name, version] of Object.entries(peerVersions)) {
+      expect([name, peerDependencies[name]]).toEqual([name, `^${version}.0`])
+    }
+  })
 
   it.effect("is a package that is not installed", () =>
     Effect.gen(function* () {

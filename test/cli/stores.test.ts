@@ -202,7 +202,7 @@ describe("the command without its packages", () => {
         { concurrency: "unbounded" }
       )
       expect(bareOfAll).toMatchObject({ code: 1, out: "" })
-      expect(bareOfAll.err).toContain("npm install @effect/cli @effect/platform-node @effect/platform.")
+      expect(bareOfAll.err).toContain("npm install @effect/cli@0.77 @effect/platform-node@0.108 @effect/platform@0.97.")
       expect(driver).toMatchObject({ code: 1, out: "" })
       expect(driver.err).toContain("npm install ioredis.")
     })

@@ -12,6 +12,7 @@ import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { defaultTable } from "../sql/table.js"
 import { CliFailure, failed, fromLibrary, innermost, usage } from "./failure.js"
+import { install } from "./packages.js"
 import { decoded } from "./secrets.js"
 
 /** Where the records are, as the options say. */
@@ -47,7 +48,7 @@ export const load = <A>(packages: ReadonlyArray<string>, imported: () => Promise
       isMissing(error)
         ? failed(
             "MissingPackage",
-            `This store needs a package that is not installed: npm install ${packages.join(" ")}. (${innermost(error).split("\n")[0]})`
+            `This store needs a package that is not installed: ${install(packages)}. (${innermost(error).split("\n")[0]})`
           )
         : failed("BrokenPackage", `${packages.join(", ")} cannot be loaded: ${innermost(error)}.`)
   })
