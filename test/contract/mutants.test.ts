@@ -3,14 +3,14 @@ import { afterAll, describe, expect, it } from "@effect/vitest"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import type { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
-import type { ListReply, State } from "../../src/internal/protocol.js"
+import type { State } from "../../src/internal/protocol.js"
 import { repositoryContractCases } from "../../src/internal/testing/cases.js"
 import { agreesWithModel } from "../../src/internal/testing/model.js"
 import * as transition from "../../src/internal/transition.js"
 import { type ManualClock, makeManualClock } from "../support/manualClock.js"
 import { type Fault, faultyStore } from "../support/mutantDriver.js"
+import { type Faults, listFaults } from "./listFaults.js"
 
 const withoutToken = (state: State | undefined, token: string): State | undefined =>
   state === undefined ? undefined : { ...state, token }
@@ -18,18 +18,8 @@ const withoutToken = (state: State | undefined, token: string): State | undefine
 const withoutFingerprint = (state: State | undefined): State | undefined =>
   state === undefined ? undefined : { ...state, fingerprint: undefined }
 
-type ListPage = Extract<ListReply, { readonly _tag: "Page" }>
-
-const onPage = (reply: ListReply, change: (page: ListPage) => ListPage): ListReply =>
-  reply._tag === "Page" ? change(reply) : reply
-
-const withEntries = (page: ListPage, keep: (identifiers: IdempotencyIdentifiers) => boolean): ListPage => ({
-  ...page,
-  entries: page.entries.filter(({ identifiers }) => keep(identifiers))
-})
-
 /** The faults, the group of cases that is there to find each, and by how much the client's clock is ahead. */
-const faults: { readonly [name: string]: readonly [group: string, fault: Fault, ahead?: number] } = {
+const faults: Faults = {
   "a bare SET NX as claim": [
     "claim",
     {
@@ -287,54 +277,7 @@ const faults: { readonly [name: string]: readonly [group: string, fault: Fault, 
     "get, save and delete",
     { transitions: { remove: (stored) => ({ state: undefined, reply: stored !== undefined }) } }
   ],
-  "a list without the keys that have a scope": [
-    "list",
-    {
-      list: (sound, request) => onPage(sound(request), (page) => withEntries(page, ({ scope }) => scope === undefined))
-    }
-  ],
-  "a list without its last page": [
-    "list",
-    {
-      list: (sound, request) =>
-        onPage(sound(request), (page) => {
-          if (page.cursor === undefined) return page
-          const next = sound({ ...request, cursor: page.cursor })
-          return next._tag === "Page" && next.cursor === undefined ? { ...page, cursor: undefined } : page
-        })
-    }
-  ],
-  "a list by pages of its own length": ["list", { list: (sound, request) => sound({ ...request, limit: 1_000 }) }],
-  "a list by any part of the key": [
-    "list",
-    {
-      list: (sound, { keyPrefix, ...request }) =>
-        onPage(sound({ ...request, keyPrefix: undefined }), (page) =>
-          withEntries(page, ({ idempotencyKey }) => idempotencyKey.includes(keyPrefix ?? ""))
-        )
-    }
-  ],
-  "a list that starts again at a cursor it does not know": [
-    "list",
-    {
-      list: (sound, request) => {
-        const reply = sound(request)
-        return reply._tag === "Page" ? reply : sound({ ...request, cursor: undefined })
-      }
-    }
-  ],
-  "a list of lapsed owners as unknown": [
-    "list",
-    {
-      list: (sound, request) =>
-        onPage(sound(request), (page) => ({
-          ...page,
-          entries: page.entries.filter(
-            ({ state }) => state._tag !== "Processing" || request.state === undefined || page.now < state.leaseUntil
-          )
-        }))
-    }
-  ]
+  ...listFaults
 }
 
 const aheadBy = (clock: Clock.Clock, millis: number): Clock.Clock => {

@@ -21,13 +21,13 @@
  */
 import { maxSteps, maxStepsLength } from "../protocol.js"
 
-const time = `
+export const time = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
 /** The fields of the header that `raw` begins with, where the payload is, and whether this version reads them. */
-const fields = `local tag, token, attempt, created, till, retention, unknown, detail, fingerprint, at = string.match(
+export const fields = `local tag, token, attempt, created, till, retention, unknown, detail, fingerprint, at = string.match(
     raw, '^1 ([PUCR]) ([^ \\n]+) (%d+) (%-?%d+) (%-?%d+) (%d+) (%d+) ([%l%-]+) ([^ \\n]+)\\n()')
   local isKnown = (tag == 'C' and (detail == 's' or detail == 'f' or detail == 'u')
     or tag == 'P' and (detail == 'l' or detail == 'm')
@@ -159,7 +159,7 @@ end
 `
 
 /** Runs `verb` over the members of a call, each failing alone. */
-const forEachMember = `
+export const forEachMember = `
 local width = #ARGV / #KEYS
 local replies = {}
 for index = 1, #KEYS do
@@ -171,41 +171,6 @@ return replies
 `
 
 export const script = (...parts: ReadonlyArray<string>): string => [state, ...parts, forEachMember].join("")
-
-/** The longest header that is looked for at first, and at all, in bytes: that of a token and a fingerprint of any sense. */
-const headers = [1_024, 65_536] as const
-
-/** What `read` would say but for the payload, which stays unread: it may be long, and its steps unreadable. */
-export const list = [
-  time,
-  `
-local function verb(key)
-  local expiry = redis.pcall('PEXPIRETIME', key)
-  if type(expiry) == 'table' then
-    expiry = redis.call('PTTL', key)
-    if expiry >= 0 then expiry = now + expiry end
-  end
-  if expiry == -2 then return { 'N', now } end
-  local raw, ending
-  for _, length in ipairs({ ${headers.join(", ")} }) do
-    raw = redis.pcall('GETRANGE', key, 0, length - 1)
-    if type(raw) == 'table' then
-      if string.find(raw.err, '^WRONGTYPE') then return { 'X', 'the key holds a value of another type', now } end
-      error(raw.err, 0)
-    end
-    ending = string.find(raw, '\\n', 1, true)
-    if ending or #raw < length then break end
-  end
-  raw = string.sub(raw, 1, ending or 0)
-  ${fields}
-  if not isKnown then return { 'X', 'the value is not a record of this version', now } end
-  if tag == 'C' and tonumber(till) <= now then return { 'N', now } end
-  if expiry < now then expiry = now + retention else expiry = expiry + 1 end
-  return { 'V', raw, now, expiry }
-end
-`,
-  forEachMember
-].join("")
 
 export const claim = script(
   putAndNotify,

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto"
 import * as lua from "./lua.js"
 import * as luaInsertion from "./luaInsertion.js"
+import * as luaList from "./luaList.js"
 
 /** A text that the server can evaluate, with the digest by which it remembers it. */
 interface Text {
@@ -38,5 +39,5 @@ export const resolve = script("allow-oom", lua.resolve)
 export const reset = script("allow-oom", lua.reset)
 export const remove = script("allow-oom", lua.remove)
 export const read = script("no-writes", lua.read)
-export const list = script("no-writes", lua.list)
+export const list = script("no-writes", luaList.list)
 export const probe = script("allow-oom", lua.probe)
