@@ -18,8 +18,14 @@ let declarations: string
 let fromSource: { readonly [run: string]: ReadonlyArray<Diagnostic> }
 let fromPackage: { readonly [version in Version]?: ReadonlyArray<Diagnostic> }
 
-/** The compilers agree about what the flag does: one of them with it off is enough for the short form. */
-const flagsFor = (version: Version): ReadonlyArray<boolean> => (isProof || version === "5.9" ? [true, false] : [true])
+/**
+ * The compilers agree about what the flag does: one of them with it off is enough for the short form. There the oldest
+ * sees the package as users have it, and not its sources.
+ */
+const flagsFor = (version: Version): ReadonlyArray<boolean> => {
+  if (isProof || version === "5.9") return [true, false]
+  return version === "5.4" ? [] : [true]
+}
 
 const sourceRuns = versions.flatMap((version) =>
   flagsFor(version).map((exactOptionalPropertyTypes): readonly [string, Compilation] => [
