@@ -34,10 +34,17 @@ if (!existsSync(source)) throw new Error("there are no results yet: npm run benc
 if (!isInstalled(chart)) throw new Error(`the library that draws is not installed: ${howToInstall}`)
 const { goals, machine, rows }: Results = JSON.parse(readFileSync(source, "utf8"))
 
+/** What others are compared in, too: the table has the rest. */
 const drawn = [1, 100]
-const ratios = rows.filter(({ concurrency, measure }) => measure === "ratio" && drawn.includes(concurrency))
+const ratios = rows.filter(
+  ({ concurrency, contender, measure, scenario }) =>
+    measure === "ratio" &&
+    drawn.includes(concurrency) &&
+    scenario.startsWith("redis/") &&
+    !contender.endsWith("runPromise per call")
+)
 const categoryOf = ({ concurrency, scenario }: { readonly concurrency: number; readonly scenario: string }) =>
-  `${scenario}, ${concurrency === 1 ? "1 caller" : `${concurrency} callers`}`
+  `${scenario.slice("redis/".length)}, ${concurrency === 1 ? "1 caller" : `${concurrency} callers`}`
 const categories = [...new Set(ratios.map(categoryOf))]
 const contenders = [...new Set(ratios.filter(({ role }) => role !== "limit").map(({ contender }) => contender))]
 
@@ -76,15 +83,15 @@ const limitLine = {
 }
 
 const { init }: ECharts = await load(chart)
-const drawing = init(null, null, { renderer: "svg", ssr: true, width: 1100, height: 140 + categories.length * 90 })
+const drawing = init(null, null, { renderer: "svg", ssr: true, width: 1000, height: 150 + categories.length * 80 })
 drawing.setOption({
   animation: false,
   title: {
-    text: "Operations per second, as a ratio to the limit (log scale, more is better)",
+    text: "Operations per second over Redis, as a ratio to bare ioredis (log scale, more is better)",
     subtext: `medians of interleaved rounds; Node.js ${machine.node}, ${machine.cpu}, ${machine.date.slice(0, 10)}`
   },
-  legend: { top: 50 },
-  grid: { top: 110, left: 280, right: 60, bottom: 30 },
+  legend: { top: 62, itemGap: 10, textStyle: { fontSize: 11 } },
+  grid: { top: 110, left: 220, right: 40, bottom: 30 },
   // Peers are up to a hundred times apart.
   xAxis: { type: "log", min: 0.01 },
   yAxis: { type: "category", data: categories, inverse: true, axisLabel: { width: 260, overflow: "break" } },

@@ -33,6 +33,9 @@ export interface Storage {
   readonly unlessOpen: Storage["within"]
 }
 
+/** Operations are few, but nobody is kept from making them up. */
+const mostRefusals = 1_000
+
 const isRetryable = (error: IdempotencyStorageError): boolean => error.reason !== "Misconfigured"
 
 const withApplied = (error: IdempotencyStorageError, unknown: boolean): IdempotencyStorageError =>
@@ -120,14 +123,18 @@ export const makeStorage = (
         onSuccess: (reply) => answered(asker, reply)
       })
 
-    const refusal = (operation: string, method: string) =>
-      new IdempotencyStorageError({
-        operation,
-        method,
-        reason: "Unavailable",
-        applied: "no",
-        cause: new Error("the store has not answered lately; it is asked again in the background")
-      })
+    /** Made once for each, while nothing but the same is said: an error is most of what a refused call costs. */
+    const refusals = new Map<string, IdempotencyStorageError>()
+    const refusal = (operation: string, method: string): IdempotencyStorageError => {
+      const name = `${method} ${operation}`
+      const known = refusals.get(name)
+      if (known !== undefined) return known
+      const cause = new Error("the store has not answered lately; it is asked again in the background")
+      const made = new IdempotencyStorageError({ operation, method, reason: "Unavailable", applied: "no", cause })
+      if (refusals.size >= mostRefusals) refusals.clear()
+      refusals.set(name, made)
+      return made
+    }
 
     yield* breaker.probing((probe) => once(untraced(probe), "read", claims.read([probe])))
 
