@@ -4,8 +4,9 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { withIdempotencyOutcome } from "../../src/index.js"
+import { slotOf } from "../../src/internal/redis/slots.js"
 import { type Charge, charge, keyOn, operation, processes } from "../support/clusterClients.js"
-import { clusterWith, slotOf } from "../support/redisServers.js"
+import { clusterWith } from "../support/redisServers.js"
 import { ledger } from "../support/workers.js"
 
 const storageTimeout = 900

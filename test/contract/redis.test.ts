@@ -4,22 +4,7 @@ import { Cluster, Redis } from "ioredis"
 import { Redis as Redis6 } from "ioredis-6"
 import { RedisIdempotencyRepository } from "../../src/redis/RedisIdempotencyRepository.js"
 import { repositoryContract } from "../../src/testing.js"
-import { ClusterRedis, StandaloneRedis } from "../support/redisServers.js"
-
-interface Client {
-  on(event: "error", listener: () => void): unknown
-  disconnect(): void
-}
-
-const scopedClient = <C extends Client>(make: () => C) =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const client = make()
-      client.on("error", () => {})
-      return client
-    }),
-    (client) => Effect.sync(() => client.disconnect())
-  )
+import { ClusterRedis, StandaloneRedis, scopedClient } from "../support/redisServers.js"
 
 /** A loaded machine may be slow to answer, which is not what this suite is about. */
 const patient = { startup: "fail", startupTimeout: "20 seconds", operationTimeout: "20 seconds" } as const

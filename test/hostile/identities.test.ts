@@ -7,21 +7,11 @@ import * as FastCheck from "effect/FastCheck"
 import * as Schema from "effect/Schema"
 import { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import { IdempotencyKey } from "../../src/IdempotencyKey.js"
+import { slotOf } from "../../src/internal/redis/slots.js"
 import { storedKey } from "../../src/internal/storedKey.js"
 import { counting, key, operation, singleProcess, untyped } from "../support/engineProcess.js"
 import { identity, pair, text } from "../support/hostileIdentities.js"
 import { isProof } from "../support/proof.js"
-
-/** The slot of a key in a cluster: CRC16 (XMODEM) of what the first braces hold, else of all of it. */
-const slotOf = (key: string): number => {
-  const tag = /^[^{]*\{([^}]+)\}/.exec(key)?.[1] ?? key
-  let crc = 0
-  for (const byte of Buffer.from(tag)) {
-    crc ^= byte << 8
-    for (let bit = 0; bit < 8; bit++) crc = ((crc & 0x8000) !== 0 ? (crc << 1) ^ 0x1021 : crc << 1) & 0xffff
-  }
-  return crc % 16_384
-}
 
 describe("the key function", () => {
   it.prop(

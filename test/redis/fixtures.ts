@@ -9,6 +9,7 @@ import type { ClusterOptions, Constructors, NodeOptions } from "../../src/intern
 import { makeRedisDriver } from "../../src/internal/redis/driver.js"
 import { makeRedisChanges } from "../../src/internal/redis/subscriber.js"
 import { storedKey } from "../../src/internal/storedKey.js"
+import { scopedClient } from "../support/redisServers.js"
 import { claimBy, freshIds, ids, minute } from "../support/requests.js"
 
 /** Both majors of the client. */
@@ -19,27 +20,15 @@ export const majors: ReadonlyArray<{ readonly major: string; readonly ioredis: C
 
 export { claimBy, freshIds, ids, minute }
 
-const closing = <Client extends { disconnect(): void; on(event: "error", listener: () => void): unknown }>(
-  open: () => Client
-): Effect.Effect<Client, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const client = open()
-      client.on("error", () => {})
-      return client
-    }),
-    (client) => Effect.sync(() => client.disconnect())
-  )
-
 /** A user's client of a node: nothing set but what keeps a test short. */
 export const nodeClient = (ioredis: Constructors, port: number, options: NodeOptions = {}) =>
-  closing(() => new ioredis.Redis({ host: "127.0.0.1", port, maxRetriesPerRequest: 2, ...options }))
+  scopedClient(() => new ioredis.Redis({ host: "127.0.0.1", port, maxRetriesPerRequest: 2, ...options }))
 
 export const clusterClient = (
   ioredis: Constructors,
   nodes: ReadonlyArray<{ host: string; port: number }>,
   options: ClusterOptions = {}
-) => closing(() => new ioredis.Cluster([...nodes], options))
+) => scopedClient(() => new ioredis.Cluster([...nodes], options))
 
 export const driverOver = (
   client: RedisClient,

@@ -16,26 +16,15 @@ import {
   type IdempotencyRepository,
   IdempotentExecution
 } from "../../src/index.js"
+import { slotOf } from "../../src/internal/redis/slots.js"
 import { RedisIdempotencyRepository, type RedisIdempotencyRepositoryOptions } from "../../src/redis.js"
-import { type RedisCluster, slotOf } from "./redisServers.js"
+import { type RedisCluster, scopedClient } from "./redisServers.js"
 import type { Ledger } from "./workers.js"
 
 export const operation = "payment.charge"
 
 type Nodes = RedisCluster["nodes"]
 type Repository = Layer.Layer<IdempotencyRepository, unknown>
-
-const closing = <Client extends { disconnect(): void; on(event: "error", listener: () => void): unknown }>(
-  open: () => Client
-) =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const client = open()
-      client.on("error", () => {})
-      return client
-    }),
-    (client) => Effect.sync(() => client.disconnect())
-  )
 
 /** Connected before they are used, however long that takes on a loaded machine. */
 const patient = { startup: "fail", startupTimeout: "20 seconds" } as const
@@ -48,12 +37,12 @@ const kinds: Readonly<
 > = {
   "ioredis 5": (nodes, options) =>
     Effect.map(
-      closing(() => new Cluster([...nodes])),
+      scopedClient(() => new Cluster([...nodes])),
       (redis) => RedisIdempotencyRepository.layer({ redis, ...options, ...patient })
     ),
   "ioredis 6": (nodes, options) =>
     Effect.map(
-      closing(() => new Cluster6([...nodes])),
+      scopedClient(() => new Cluster6([...nodes])),
       (redis) => RedisIdempotencyRepository.layer({ redis, ...options, ...patient })
     ),
   "the library's": (nodes, options) =>

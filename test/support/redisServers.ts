@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
+import { slotOf } from "../../src/internal/redis/slots.js"
 import { directoryFor, freePort, installOnce, isExecutable, onPath, runServer } from "./servers.js"
 
 export interface RedisServer {
@@ -193,16 +194,6 @@ const primaries = 3
 /** Where the slots of each primary begin, and where they end. */
 const firstSlots = Array.from({ length: primaries + 1 }, (_, part) => Math.floor((part * slots) / primaries))
 
-/** The slot of a key without a hash tag. */
-export const slotOf = (key: string): number => {
-  let crc = 0
-  for (const byte of Buffer.from(key)) {
-    crc ^= byte << 8
-    for (let bit = 0; bit < 8; bit++) crc = ((crc << 1) ^ (crc & 0x8000 ? 0x1021 : 0)) & 0xffff
-  }
-  return crc % slots
-}
-
 /**
  * A cluster of three primaries with a replica each, whose nodes fail over after 1.5 seconds, with arguments of its
  * command line beside those of every test's server.
@@ -283,3 +274,19 @@ export class StandaloneRedis extends Context.Tag("test/StandaloneRedis")<Standal
 export class ClusterRedis extends Context.Tag("test/ClusterRedis")<ClusterRedis, RedisCluster>() {
   static readonly layer: Layer.Layer<ClusterRedis> = Layer.scoped(ClusterRedis, cluster)
 }
+
+interface Client {
+  on(event: "error", listener: () => void): unknown
+  disconnect(): void
+}
+
+/** A user's client, for the scope; its errors are those of its calls. */
+export const scopedClient = <C extends Client>(open: () => C): Effect.Effect<C, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const client = open()
+      client.on("error", () => {})
+      return client
+    }),
+    (client) => Effect.sync(() => client.disconnect())
+  )
