@@ -22,6 +22,7 @@ import type { IdempotencyOutcome } from "./IdempotencyOutcome.js"
 import type { IdempotentExecution } from "./IdempotentExecution.js"
 import { execute } from "./internal/execute.js"
 import type { AnyOptions } from "./internal/plan.js"
+import { valueAlone, whichWay } from "./internal/results.js"
 import type { FingerprintInput, Recordable } from "./Jsonable.js"
 
 /**
@@ -236,8 +237,8 @@ export const withIdempotency: {
   >
 } = dual(
   (args) => Effect.isEffect(args[0]),
-  (self: AnyEffect, operation: string, key: IdempotencyKeyInput, options?: AnyOptions) =>
-    Effect.map(execute(self, operation, key, options), ({ value }) => value)
+  (self: AnyEffect, operation: string, key: IdempotencyKeyInput, options: AnyOptions = {}) =>
+    execute(self, operation, key, options, valueAlone)
 )
 
 /**
@@ -334,4 +335,8 @@ export const withIdempotencyOutcome: {
     | IdempotencyFailures<Guarantee, OnStorageFailure, Strategy, TimeToLive, Fingerprint, Unknown>[Row],
     Exclude<R, IdempotentExecution> | Idempotency | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
   >
-} = dual((args) => Effect.isEffect(args[0]), execute)
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  (self: AnyEffect, operation: string, key: IdempotencyKeyInput, options: AnyOptions = {}) =>
+    execute(self, operation, key, options, whichWay)
+)

@@ -1,51 +1,115 @@
 /**
- * Calls of a store that need no fiber of their own. A store may answer with any effect; one that only waits for a
- * callback, or that answers at once, answers with a `Call`, which the engine can put under a deadline without a fiber
- * for it: of a replay over memory a fiber is half of the cost.
+ * Effects that need no fiber of their own: they wait for a callback, or for nothing. Started from the fiber that runs
+ * already, one that is answered at once costs it no step, and any other a single one.
  */
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+
+/** The fiber that something is done for: its clock counts, and its labels. */
+export type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+/** The time by the clock of the fiber. */
+export const nowIn = (fiber: AnyFiber): number =>
+  Context.unsafeGet(fiber.currentDefaultServices, Clock.Clock).unsafeCurrentTimeMillis()
 
 /** Takes the end of a call, once: an exit, and what is to be done about it, which takes no time. */
 export type Resume<A, E> = (end: Effect.Effect<A, E>) => void
 
 /** Starts a call. Gives what to do when nobody waits for it any more, if there is anything to do. */
-export type Start<A, E> = (clock: Clock.Clock, resume: Resume<A, E>) => (() => void) | undefined
+export type Start<A, E> = (fiber: AnyFiber, resume: Resume<A, E>) => (() => void) | undefined
 
 /** As an effect it can be interrupted, and then does not wait for its end. */
-export class Call<A, E> extends Effectable.Class<A, E> {
+export class Call<A, E = never> extends Effectable.Class<A, E> {
   constructor(readonly start: Start<A, E>) {
     super()
   }
 
   commit(): Effect.Effect<A, E> {
-    return Effect.clockWith((clock) =>
+    return Effect.withFiberRuntime((fiber) =>
       Effect.async<A, E>((resume) => {
-        const giveUp = this.start(clock, resume)
+        const giveUp = this.start(fiber, resume)
         return giveUp === undefined ? undefined : Effect.sync(giveUp)
       })
     )
   }
 
   followed<B, E2>(ending: Ending<A, E, B, E2>): Call<B, E2> {
-    return new Call((clock, resume) => {
-      const ended = ending(clock)
-      return this.start(clock, (end) => resume(ended(end)))
+    return new Call((fiber, resume) => {
+      const ended = ending(fiber)
+      return this.start(fiber, (end) => resume(ended(end)))
     })
   }
 }
 
-/** What is answered at once, by the time that it is. */
-export const answered = <A, E>(answer: (now: number) => Effect.Effect<A, E>): Call<A, E> =>
-  new Call((clock, resume) => {
-    resume(answer(clock.unsafeCurrentTimeMillis()))
+/** What is answered at once, by the fiber that asks. */
+export const answered = <A, E = never>(answer: (fiber: AnyFiber) => Effect.Effect<A, E>): Call<A, E> =>
+  new Call((fiber, resume) => {
+    resume(answer(fiber))
     return undefined
   })
 
 /** What comes after the end of a call, made as the call starts. */
-export type Ending<A, E, B, E2> = (clock: Clock.Clock) => (end: Effect.Effect<A, E>) => Effect.Effect<B, E2>
+export type Ending<A, E, B, E2> = (fiber: AnyFiber) => (end: Effect.Effect<A, E>) => Effect.Effect<B, E2>
 
 /** The effect with what comes after its end. A call stays a call: what comes after it takes no time. */
 export const followed = <A, E, B, E2>(self: Effect.Effect<A, E>, ending: Ending<A, E, B, E2>): Effect.Effect<B, E2> =>
-  self instanceof Call ? self.followed(ending) : Effect.clockWith((clock) => ending(clock)(self))
+  self instanceof Call ? self.followed(ending) : Effect.withFiberRuntime((fiber) => ending(fiber)(self))
+
+/** A call that was started, and may have ended. */
+export class Started<A, E> {
+  /** Told of the end that is yet to come. */
+  onEnd: (() => void) | undefined
+  private end: Effect.Effect<A, E> | undefined
+  private resume: Resume<A, E> | undefined
+  private readonly giveUp: (() => void) | undefined
+
+  constructor(call: Call<A, E>, fiber: AnyFiber) {
+    try {
+      this.giveUp = call.start(fiber, (end) => this.settle(end))
+    } catch (defect) {
+      this.settle(Exit.die(defect))
+    }
+  }
+
+  get hasEnded(): boolean {
+    return this.end !== undefined
+  }
+
+  /** Its end, waited for if it has not come. Not to be interrupted. */
+  get effect(): Effect.Effect<A, E> {
+    return (
+      this.end ??
+      Effect.async((resume) => {
+        // The fiber may have let others run on its way here: then the end may have come.
+        if (this.end === undefined) this.resume = resume
+        else resume(this.end)
+      })
+    )
+  }
+
+  /** The first end counts. */
+  private settle(end: Effect.Effect<A, E>): void {
+    if (this.end !== undefined) return
+    this.end = end
+    this.onEnd?.()
+    // Calls that were kept would keep their fibers, and so the calls that these make next: garbage collection took twice
+    // the time.
+    const { resume } = this
+    this.resume = undefined
+    resume?.(end)
+  }
+
+  /** Ends it for who waits, and says that nobody does any more. */
+  abandon(end: Effect.Effect<A, E>): void {
+    this.giveUp?.()
+    this.settle(end)
+  }
+}
+
+/** The effect once it has begun: its end, if it needs no more than this fiber. */
+export const startIn = <A, E, R>(fiber: AnyFiber, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  self instanceof Call ? new Started<A, E>(self, fiber).effect : self

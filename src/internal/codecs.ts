@@ -1,10 +1,12 @@
 /** Results to JSON text and back. Codecs are compiled once per schema. */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
+import * as eager from "./eager.js"
 import { decodeJson } from "./storedRecord.js"
 
-/** Fails where the value cannot be told from its JSON, or the JSON does not decode. */
+/** Fails where the value cannot be told from its JSON, or the JSON does not decode. Both begin when they are asked. */
 export interface Codec {
   readonly encode: (value: unknown) => Effect.Effect<string, unknown, unknown>
   readonly decode: (encoded: string) => Effect.Effect<unknown, unknown, unknown>
@@ -29,25 +31,39 @@ const isLostToNull = (value: unknown, json: unknown): boolean => {
   return Object.entries(json).some(([name, member]) => isLostToNull(Reflect.get(shown, name), member))
 }
 
-const stringify = (value: unknown): Either.Either<string, Error> => {
-  if (value === undefined) return Either.right("")
+const stringify = (value: unknown): Exit.Exit<string, Error> => {
+  if (value === undefined) return Exit.succeed("")
   try {
     const text: string | undefined = JSON.stringify(value)
     return text === undefined || (text.includes("null") && isLostToNull(value, JSON.parse(text)))
-      ? Either.left(new TypeError("JSON would change this result"))
-      : Either.right(text)
+      ? Exit.fail(new TypeError("JSON would change this result"))
+      : Exit.succeed(text)
   } catch (cause) {
-    return Either.left(new TypeError("this result has no JSON form", { cause }))
+    return Exit.fail(new TypeError("this result has no JSON form", { cause }))
   }
 }
 
-const parse = (encoded: string): Either.Either<unknown, unknown> =>
-  Either.try({ try: () => decodeJson(encoded), catch: (cause) => cause })
+const parse = (encoded: string): Exit.Exit<unknown, unknown> => {
+  try {
+    return Exit.succeed(decodeJson(encoded))
+  } catch (cause) {
+    return Exit.fail(cause)
+  }
+}
 
 const plain: Codec = { encode: stringify, decode: parse }
 
-const orDefect = <A, R>(coding: Effect.Effect<A, unknown, R>): Effect.Effect<A, unknown, R> =>
-  Effect.catchAllDefect(coding, Effect.fail)
+const isKnown = <A, R>(coding: Effect.Effect<A, unknown, R>): coding is Either.Either<A, unknown> =>
+  Either.isEither(coding)
+
+const exitOf = <A>(either: Either.Either<A, unknown>): Exit.Exit<A, unknown> =>
+  Either.isRight(either) ? Exit.succeed(either.right) : Exit.fail(either.left)
+
+/** What a schema does at once has ended. A transformation that throws fails like one that fails. */
+const coded = <A, R>(coding: () => Effect.Effect<A, unknown, R>): Effect.Effect<A, unknown, R> => {
+  const begun = eager.suspend(coding)
+  return isKnown(begun) ? exitOf(begun) : Effect.catchAllDefect(begun, Effect.fail)
+}
 
 export const makeCodecs = (): Codecs => {
   const compiled = new WeakMap<AnySchema, Codec>()
@@ -55,15 +71,12 @@ export const makeCodecs = (): Codecs => {
     const encode = Schema.encode(schema)
     const decode: (json: unknown) => Effect.Effect<unknown, unknown, unknown> = Schema.decodeUnknown(schema)
     return {
-      // A transformation that throws fails like one that fails.
       encode: (value) =>
-        orDefect(
-          Effect.flatMap(
-            Effect.suspend(() => encode(value)),
-            stringify
-          )
+        eager.flatMap(
+          coded(() => encode(value)),
+          stringify
         ),
-      decode: (encoded) => orDefect(Effect.flatMap(parse(encoded), decode))
+      decode: (encoded) => eager.flatMap(parse(encoded), (json) => coded(() => decode(json)))
     }
   }
   return {

@@ -1,6 +1,5 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { pipe } from "effect/Function"
 import * as Tracer from "effect/Tracer"
 import { IdempotentExecution } from "../IdempotentExecution.js"
 import type { Engine } from "./engine/engine.js"
@@ -18,8 +17,8 @@ export interface CurrentRun {
   readonly execution: Context.Tag.Service<IdempotentExecution>
   /** Of the call, where it is traced: what the run does is beneath its span. */
   readonly trace: Trace | undefined
-  /** The names of the steps that this run has asked for. */
-  readonly stepNames: Set<string>
+  /** The names of the steps that this run has asked for, if it has. */
+  stepNames: Set<string> | undefined
 }
 
 export const CurrentRun = Context.GenericTag<CurrentRun>("effect-idempotency/internal/CurrentRun")
@@ -33,20 +32,19 @@ export const runIn = (context: Context.Context<never>): CurrentRun | undefined =
 /** The execution that surrounds the running effect, if any. */
 export const currentRun: Effect.Effect<CurrentRun | undefined> = Effect.contextWith(runIn)
 
-/** A run that starts: it has not asked for a step yet. */
-export type Run = Omit<CurrentRun, "stepNames">
-
-/** The context with the run in it. That of a program may be large: it is copied once. */
+/** The context with the run in it, copied once: that of a program may be large. */
 export const executionContext = <R>(
   context: Context.Context<R>,
-  run: Run
+  run: CurrentRun
 ): Context.Context<R | IdempotentExecution | CurrentRun> => {
-  const own = pipe(
-    Context.make(IdempotentExecution, run.execution),
-    Context.add(CurrentRun, { ...run, stepNames: new Set<string>() })
-  )
-  return Context.merge(context, run.trace === undefined ? own : Context.add(own, Tracer.ParentSpan, run.trace.span))
+  const services = new Map<string, unknown>(context.unsafeMap)
+  services.set(IdempotentExecution.key, run.execution)
+  services.set(CurrentRun.key, run)
+  if (run.trace !== undefined) services.set(Tracer.ParentSpan.key, run.trace.span)
+  return Context.unsafeMake(services)
 }
 
-export const inExecution = (self: Effect.Effect<unknown, unknown, unknown>, run: Run) =>
-  Effect.mapInputContext(self, (context: Context.Context<unknown>) => executionContext(context, run))
+export const inExecution = (self: Effect.Effect<unknown, unknown, unknown>, run: Omit<CurrentRun, "stepNames">) =>
+  Effect.mapInputContext(self, (context: Context.Context<unknown>) =>
+    executionContext(context, { ...run, stepNames: undefined })
+  )

@@ -5,8 +5,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import { pipe } from "effect/Function"
+import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
+import type * as RuntimeFlags from "effect/RuntimeFlags"
 import { Idempotency } from "../Idempotency.js"
 import {
   IdempotencyInFlightError,
@@ -15,8 +16,9 @@ import {
   IdempotencyValidationError
 } from "../IdempotencyError.js"
 import { IdempotencyKey } from "../IdempotencyKey.js"
-import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
+import { startIn } from "./call.js"
 import { inExecution, runIn } from "./currentRun.js"
+import * as eager from "./eager.js"
 import type { Engine } from "./engine/engine.js"
 import type { Flight } from "./engine/flights.js"
 import type { Loss } from "./engine/leases.js"
@@ -24,61 +26,66 @@ import type { BeginError, Begun, ExecutionRequest, Ownership, Settlement } from 
 import { executionOf } from "./execution.js"
 import { inOwnFiber } from "./ownFiber.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
-import { type AnyEffect, type AnyOutcome, type Call, decoded, failureOf, replay, successOf } from "./results.js"
+import { type AnyEffect, type Call, decoded, failureOf, replay, successOf, type Telling } from "./results.js"
 import { resultUnavailable } from "./storedRecord.js"
 import { inExecutionSpan, isTraced, type Trace, traceAttempt, traceOutcome } from "./tracing.js"
 import { differ } from "./transition.js"
 
 /* What a run ends with. */
 
+/** A call whose effect has yet to run, with the flags that its caller runs with. */
+interface Execution<out A> extends Call<A> {
+  readonly runtimeFlags: RuntimeFlags.RuntimeFlags
+}
+
+/** How an effect that has succeeded is told, by its value. */
+type Tell<A> = (value: unknown) => A
+
 /** What the caller gets once its own outcome was settled. */
-const settled = (
-  call: Call,
+const settled = <A>(
+  call: Call<A>,
   { attempt }: Ownership,
   settlement: Settlement,
-  own: (outcome: (value: unknown) => AnyOutcome) => AnyEffect<AnyOutcome>
-): AnyEffect<AnyOutcome> => {
+  own: (tell: Tell<A>) => AnyEffect<A>
+): AnyEffect<A> => {
+  const { request, telling } = call
   switch (settlement._tag) {
     case "Replaced":
       return replay(call, settlement.record)
     case "Unprotected":
-      return own((value) => IdempotencyOutcome.Unprotected({ value, reason: settlement.reason }))
+      traceOutcome(request.trace, "Unprotected")
+      return own((value) => telling.unprotected(value, settlement.reason))
     case "Recorded":
-      return own((value) => IdempotencyOutcome.Executed({ value, attempt: settlement.attempt }))
+      return own((value) => telling.executed(value, settlement.attempt))
     case "Kept":
-      return own((value) => IdempotencyOutcome.Executed({ value, attempt }))
+      return own((value) => telling.executed(value, attempt))
   }
 }
 
-const succeeded = (call: Call, ownership: Ownership, value: unknown): AnyEffect<AnyOutcome> =>
-  pipe(
-    successOf(call, value),
-    Effect.flatMap((outcome) => ownership.settle(outcome, call.restore)),
-    Effect.flatMap((settlement) => settled(call, ownership, settlement, (as) => Effect.succeed(as(value))))
+const succeeded = <A>(call: Call<A>, ownership: Ownership, value: unknown): AnyEffect<A> =>
+  eager.flatMap(successOf(call, value), (outcome) =>
+    eager.flatMap(ownership.settle(outcome, call), (settlement) =>
+      settled(call, ownership, settlement, (tell) => Effect.succeed(tell(value)))
+    )
   )
 
 /** What the effect failed with may look like an error of this library's. */
-const ownFailure = ({ request }: Call, cause: Cause.Cause<unknown>): AnyEffect<never> => {
+const ownFailure = ({ request }: Call<unknown>, cause: Cause.Cause<unknown>): AnyEffect<never> => {
   traceOutcome(request.trace, "Failed")
   return Effect.failCause(cause)
 }
 
-const failed = (
-  call: Call,
-  ownership: Ownership,
-  cause: Cause.Cause<unknown>,
-  error: unknown
-): AnyEffect<AnyOutcome> => {
+const failed = <A>(call: Call<A>, ownership: Ownership, cause: Cause.Cause<unknown>, error: unknown): AnyEffect<A> => {
   const isUnknown = Either.try({
     try: () => call.options.isOutcomeUnknown?.(error) === true,
     catch: (defect) => defect
   })
   if (Either.isLeft(isUnknown)) return stopped(call, ownership, Cause.die(isUnknown.left), true)
   if (isUnknown.right) return Effect.zipRight(ownership.abandon("hold"), ownFailure(call, cause))
-  return Effect.flatMap(failureOf(call, error), (outcome) =>
+  return eager.flatMap(failureOf(call, error), (outcome) =>
     outcome === undefined
       ? Effect.zipRight(ownership.abandon("release"), ownFailure(call, cause))
-      : Effect.flatMap(ownership.settle(outcome, call.restore), (settlement) =>
+      : eager.flatMap(ownership.settle(outcome, call), (settlement) =>
           settled(call, ownership, settlement, () => ownFailure(call, cause))
         )
   )
@@ -86,18 +93,18 @@ const failed = (
 
 /** A defect or an interruption: under at-most-once the effect may have happened, unless it never started. */
 const stopped = (
-  { request }: Call,
+  { request }: Call<unknown>,
   ownership: Ownership,
   cause: Cause.Cause<unknown>,
   hasStarted: boolean
-): AnyEffect<AnyOutcome> =>
+): AnyEffect<never> =>
   Effect.zipRight(
     ownership.abandon(hasStarted && request.guarantee === "at-most-once" ? "hold" : "release"),
     Effect.failCause(cause)
   )
 
 /** The engine stopped the effect: its key is another's, or the store has been away for a whole lease. */
-const lost = (call: Call, ownership: Ownership, loss: Loss): AnyEffect<AnyOutcome> => {
+const lost = <A>(call: Execution<A>, ownership: Ownership, loss: Loss): AnyEffect<A> => {
   const { request } = call
   const { idempotencyKey, operation } = request.identifiers
   if (loss._tag === "Unreachable") {
@@ -135,8 +142,13 @@ const lost = (call: Call, ownership: Ownership, loss: Loss): AnyEffect<AnyOutcom
 export const surrounded = ({ around }: AnyOptions, self: AnyEffect, attempt: number): AnyEffect =>
   around === undefined ? self : around(self, attempt)
 
-const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
-  const { engine, options, request, restore, self } = call
+/** A caller that was interrupted while it claimed does not start. */
+const unlessInterrupted = ({ fiber, restore }: Call<unknown>): AnyEffect<void> =>
+  Cause.isEmpty(fiber.getFiberRef(FiberRef.interruptedCause)) ? Effect.void : restore(Effect.void)
+
+const run = <A>(call: Execution<A>, ownership: Ownership): AnyEffect<A> => {
+  const { engine, fiber, options, request, self } = call
+  const { metrics } = engine
   const { idempotencyKey, operation, scope } = request.identifiers
   traceAttempt(request.trace, ownership.attempt)
   let hasStarted = false
@@ -144,19 +156,31 @@ const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
     hasStarted = true
     return self
   })
-  const body = inOwnFiber(
-    surrounded(options, started, ownership.attempt),
-    {
-      engine,
+  const body = () =>
+    inOwnFiber(
+      surrounded(options, started, ownership.attempt),
+      {
+        engine,
+        ownership,
+        flight: ownership.flight ?? request.parent,
+        execution: executionOf(operation, idempotencyKey, scope, ownership.attempt),
+        trace: request.trace,
+        stepNames: undefined
+      },
       ownership,
-      flight: ownership.flight ?? request.parent,
-      execution: executionOf(operation, idempotencyKey, scope, ownership.attempt),
-      trace: request.trace
-    },
-    ownership,
-    restore
+      call,
+      call.runtimeFlags
+    )
+  const measured = eager.flatMap(unlessInterrupted(call), () =>
+    eager.flatMap(startIn(fiber, metrics.recordExecution(operation)), () =>
+      eager.flatMap(startIn(fiber, metrics.recordInFlight(operation, 1)), () =>
+        eager.flatMap(body(), (exit) =>
+          eager.flatMap(startIn(fiber, metrics.recordInFlight(operation, -1)), () => Effect.succeed(exit))
+        )
+      )
+    )
   )
-  const ended = (exit: Exit.Exit<unknown, unknown>): AnyEffect<AnyOutcome> => {
+  const ended = (exit: Exit.Exit<unknown, unknown>): AnyEffect<A> => {
     if (Exit.isSuccess(exit)) return succeeded(call, ownership, exit.value)
     const loss = ownership.loss()
     if (loss !== undefined && Cause.isInterrupted(exit.cause)) return lost(call, ownership, loss)
@@ -165,53 +189,44 @@ const run = (call: Call, ownership: Ownership): AnyEffect<AnyOutcome> => {
       ? failed(call, ownership, exit.cause, failure.value)
       : stopped(call, ownership, exit.cause, hasStarted)
   }
-  const { metrics } = engine
-  return pipe(
-    // A caller that was interrupted while it claimed does not start.
-    restore(metrics.recordExecution(operation)),
-    Effect.zipRight(metrics.recordInFlight(operation, 1)),
-    Effect.zipRight(body),
-    Effect.zipLeft(metrics.recordInFlight(operation, -1)),
-    Effect.matchCauseEffect({ onFailure: (cause) => ended(Exit.failCause(cause)), onSuccess: ended })
-  )
+  return eager.matchCauseEffect(measured, { onFailure: (cause) => ended(Exit.failCause(cause)), onSuccess: ended })
 }
 
-const entered = (call: Call, begun: Begun): AnyEffect<AnyOutcome> => {
+const entered = <A>(call: Execution<A>, begun: Begun): AnyEffect<A> => {
   switch (begun._tag) {
     case "Own":
       return run(call, begun.ownership)
     case "Replay":
       return replay(call, begun.record)
     case "Shared":
-      return decoded(call, begun.outcome, "Unprotected", (value) =>
-        IdempotencyOutcome.Unprotected({ value, reason: begun.reason })
-      )
+      return decoded(call, begun.outcome, "Unprotected", (value) => call.telling.unprotected(value, begun.reason))
   }
 }
 
 /** A caller whose type cannot express an unknown outcome is told that there is no result for it. */
-const expressed = ({ options, request }: Call, error: BeginError): unknown =>
+const expressed = ({ options, request }: Call<unknown>, error: BeginError): unknown =>
   error._tag === "IdempotencyOutcomeUnknownError" &&
   request.guarantee !== "at-most-once" &&
   options.isOutcomeUnknown === undefined
     ? resultUnavailable(request.identifiers, error)
     : error
 
-const attempt = (call: Call): AnyEffect<AnyOutcome> =>
-  Effect.matchEffect(call.engine.begin(call.request, call.restore), {
+const attempt = <A>(call: Execution<A>): AnyEffect<A> =>
+  eager.matchEffect(call.engine.begin(call.request, call), {
     onFailure: (error) => Effect.fail(expressed(call, error)),
     onSuccess: (begun) => entered(call, begun)
   })
 
 /** Without a key there is nothing to be idempotent about: the effect runs, under a key of its own. */
-const unprotected = (
+const unprotected = <A>(
   self: AnyEffect,
   engine: Engine,
   operation: string,
   options: AnyOptions,
+  telling: Telling<A>,
   flight: Flight | undefined,
   trace: Trace | undefined
-): AnyEffect<AnyOutcome> =>
+): AnyEffect<A> =>
   Effect.flatMap(IdempotencyKey.random, (key) => {
     const execution = executionOf(operation, key, undefined, 1)
     return Effect.map(
@@ -220,36 +235,32 @@ const unprotected = (
         inExecution(self, { engine, ownership: undefined, flight, execution, trace }),
         execution.attempt
       ),
-      (value) => IdempotencyOutcome.Unprotected({ value, reason: "NoKey" })
+      (value) => {
+        traceOutcome(trace, "Unprotected")
+        return telling.unprotected(value, "NoKey")
+      }
     )
   })
 
-const checked = (
-  engine: Engine,
-  request: ExecutionRequest,
-  options: AnyOptions,
-  self: AnyEffect
-): AnyEffect<AnyOutcome> => {
-  const executed = Effect.uninterruptibleMask((restore) => attempt({ engine, request, options, self, restore }))
-  return engine.objection === undefined
+/** Unless the store has a reason why nothing can be claimed from where the request is. */
+const admitted = <A>(engine: Engine, request: ExecutionRequest, executed: AnyEffect<A>): AnyEffect<A> =>
+  engine.objection === undefined
     ? executed
     : Effect.flatMap(engine.objection({ ...engine.settings, ...request }), (issue) =>
         issue === undefined
           ? executed
           : Effect.fail(new IdempotencyValidationError({ operation: request.identifiers.operation, issues: [issue] }))
       )
-}
 
-export const outcomeTag = ({ _tag }: AnyOutcome): string => _tag
-
-/** `withIdempotencyOutcome`, without its types. */
-export const execute = (
+/** `withIdempotency` and its like, without their types. */
+export const execute = <A>(
   self: AnyEffect,
   operation: string,
   key: KeyInput,
-  options: AnyOptions = {}
-): AnyEffect<AnyOutcome> =>
-  Effect.withFiberRuntime<AnyOutcome, unknown, unknown>((fiber) => {
+  options: AnyOptions,
+  telling: Telling<A>
+): AnyEffect<A> =>
+  Effect.withFiberRuntime<A, unknown, unknown>((fiber, { runtimeFlags }) => {
     const context = fiber.currentContext
     const engine = Context.unsafeGet(context, Idempotency)
     const parent = runIn(context)
@@ -258,14 +269,18 @@ export const execute = (
     const request = planned.right
     if (request === undefined) {
       const name = operation.trim()
-      const without = (trace?: Trace) => unprotected(self, engine, name, options, parent?.flight, trace)
-      return isTraced(fiber) ? inExecutionSpan(engine.store, name, without, outcomeTag) : without()
+      const without = (trace?: Trace) => unprotected(self, engine, name, options, telling, parent?.flight, trace)
+      return isTraced(fiber) ? inExecutionSpan(engine.store, name, without) : without()
     }
-    if (!isTraced(fiber)) return checked(engine, request, options, self)
-    return inExecutionSpan(
-      engine.store,
-      request.identifiers,
-      (trace) => checked(engine, { ...request, trace }, options, self),
-      outcomeTag
-    )
+    const protect = (request: ExecutionRequest) =>
+      admitted(
+        engine,
+        request,
+        Effect.uninterruptibleMask((restore) =>
+          attempt({ engine, request, options, self, telling, fiber, restore, runtimeFlags })
+        )
+      )
+    return isTraced(fiber)
+      ? inExecutionSpan(engine.store, request.identifiers, (trace) => protect({ ...request, trace }))
+      : protect(request)
   })

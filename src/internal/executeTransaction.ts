@@ -4,13 +4,12 @@ import * as Either from "effect/Either"
 import { identity, pipe } from "effect/Function"
 import { Idempotency } from "../Idempotency.js"
 import { IdempotencyValidationError } from "../IdempotencyError.js"
-import { IdempotencyOutcome } from "../IdempotencyOutcome.js"
 import { IdempotencyTransactions } from "../IdempotencyTransactions.js"
 import { currentRun, inExecution } from "./currentRun.js"
-import { outcomeTag, surrounded } from "./execute.js"
+import { surrounded } from "./execute.js"
 import { executionOf } from "./execution.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
-import { type AnyEffect, type AnyOutcome, type Call, replay, successOf } from "./results.js"
+import { type AnyEffect, type Call, replay, successOf, type Telling } from "./results.js"
 import { inExecutionSpan, isTraced, type Trace, traceAttempt } from "./tracing.js"
 
 /** The options of `withIdempotentTransaction`, whatever their types made of them. */
@@ -26,7 +25,7 @@ const isolations: ReadonlyArray<unknown> = [undefined, "read committed", "repeat
 const refused = (operation: string, issue: string) =>
   Effect.fail(new IdempotencyValidationError({ operation, issues: [issue] }))
 
-const measured = ({ engine, request }: Call, body: AnyEffect): AnyEffect => {
+const measured = ({ engine, request }: Call<unknown>, body: AnyEffect): AnyEffect => {
   const { metrics } = engine
   const { operation } = request.identifiers
   return pipe(
@@ -36,12 +35,13 @@ const measured = ({ engine, request }: Call, body: AnyEffect): AnyEffect => {
   )
 }
 
-export const executeTransaction = (
+export const executeTransaction = <A>(
   self: AnyEffect,
   operation: string,
   key: KeyInput,
-  options: AnyTransactionOptions = {}
-): AnyEffect<AnyOutcome> =>
+  options: AnyTransactionOptions,
+  telling: Telling<A>
+): AnyEffect<A> =>
   Effect.flatMap(Effect.all([Idempotency, IdempotencyTransactions, currentRun]), ([engine, transactions, parent]) => {
     const planned = plan(engine, operation, key, { ...options, onStorageFailure: "fail" }, parent?.flight)
     if (Either.isLeft(planned)) return Effect.fail(planned.left)
@@ -51,7 +51,7 @@ export const executeTransaction = (
       return refused(operation, `isolation is neither "read committed" nor "repeatable read" nor "serializable"`)
     }
     const { idempotencyKey, operation: name, scope } = request.identifiers
-    const body = (call: Call, attempt: number) => {
+    const body = (call: Call<A>, attempt: number) => {
       traceAttempt(call.request.trace, attempt)
       const execution = executionOf(name, idempotencyKey, scope, attempt)
       const run = inExecution(self, {
@@ -81,20 +81,20 @@ export const executeTransaction = (
           ? refused(name, "attempts cannot be counted within a transaction that may be rolled back")
           : transactions.countAttempt(transaction)
     )
-    const executed = (call: Call): AnyEffect<AnyOutcome> =>
+    const executed = (call: Call<A>): AnyEffect<A> =>
       pipe(
         options.countsAttempts === true ? count : Effect.succeed(undefined),
         Effect.flatMap((counted) => transactions.run(transaction, (own) => body(call, counted ?? own))),
         Effect.flatMap(
-          (result): AnyEffect<AnyOutcome> =>
+          (result): AnyEffect<A> =>
             result._tag === "Recorded"
               ? replay(call, result.record)
-              : Effect.succeed(IdempotencyOutcome.Executed({ value: result.value, attempt: result.attempt }))
+              : Effect.succeed(telling.executed(result.value, result.attempt))
         )
       )
-    const traced = (trace: Trace | undefined) =>
-      executed({ engine, request: { ...request, trace }, options, self, restore: identity })
-    return Effect.withFiberRuntime<AnyOutcome, unknown, unknown>((fiber) =>
-      isTraced(fiber) ? inExecutionSpan(engine.store, request.identifiers, traced, outcomeTag) : traced(undefined)
-    )
+    return Effect.withFiberRuntime<A, unknown, unknown>((fiber) => {
+      const traced = (trace: Trace | undefined) =>
+        executed({ engine, request: { ...request, trace }, options, self, telling, fiber, restore: identity })
+      return isTraced(fiber) ? inExecutionSpan(engine.store, request.identifiers, traced) : traced(undefined)
+    })
   })

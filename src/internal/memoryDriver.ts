@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Iterable from "effect/Iterable"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
-import { answered } from "./call.js"
+import { answered, nowIn } from "./call.js"
 import { decodeCursor, encodeCursor, entryOf, overview } from "./listing.js"
 import type { Driver, Entry, For, InsertReply, InsertRequest, ListReply, ListRequest, State } from "./protocol.js"
 import { identifiersOf, storedKey } from "./storedKey.js"
@@ -107,9 +107,9 @@ export const makeMemoryDriver = (
   }
 
   const atNow = <A>(evaluate: (now: number) => A): Effect.Effect<A, IdempotencyStorageError> =>
-    answered((now) => {
+    answered((fiber) => {
       try {
-        return Effect.succeed(evaluate(now))
+        return Effect.succeed(evaluate(nowIn(fiber)))
       } catch (error) {
         return error instanceof IdempotencyStorageError ? Effect.fail(error) : Effect.die(error)
       }

@@ -1,14 +1,15 @@
 /** A protected effect in a fiber of its own. */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
-import { pipe } from "effect/Function"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
-import { executionContext, type Run } from "./currentRun.js"
-import type { Ownership, Restore } from "./engine/request.js"
+import { type CurrentRun, executionContext } from "./currentRun.js"
+import * as eager from "./eager.js"
+import type { Caller, Ownership } from "./engine/request.js"
 
 type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
 
@@ -33,32 +34,39 @@ const haveChanged = (flags: RuntimeFlags.RuntimeFlags, before: FiberRefs.FiberRe
  */
 export const inOwnFiber = (
   body: AnyEffect,
-  run: Run,
+  run: CurrentRun,
   ownership: Ownership,
-  restore: Restore
+  { fiber: caller, restore }: Caller,
+  runtimeFlags: RuntimeFlags.RuntimeFlags
 ): AnyEffect<Exit.Exit<unknown, unknown>> =>
-  Effect.flatMap(Effect.runtime<unknown>(), ({ context, fiberRefs, runtimeFlags }) =>
-    Effect.transplant((graft) => {
-      let before = fiberRefs
-      const runtime = Runtime.make({ context: executionContext(context, run), fiberRefs, runtimeFlags })
-      const fiber = Runtime.runFork(runtime, restore(graft(body)), {
-        updateRefs: (refs) => {
-          before = refs
-          return refs
-        }
-      })
-      const inherited = (exit: Exit.Exit<unknown, unknown>) =>
-        haveChanged(runtimeFlags, before, fiber.getFiberRefs())
-          ? Effect.as(Fiber.inheritAll(fiber), exit)
-          : Effect.succeed(exit)
-      const exit = fiber.unsafePoll()
-      if (exit !== null) return inherited(exit)
-      return pipe(
-        ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber))),
-        Effect.zipRight(restore(Fiber.await(fiber))),
-        Effect.onInterrupt(() => Fiber.interruptFork(fiber)),
-        Effect.catchAllCause(() => Fiber.await(fiber)),
-        Effect.flatMap(inherited)
-      )
+  Effect.transplant((graft) => {
+    const fiberRefs = caller.getFiberRefs()
+    let before = fiberRefs
+    // What the effect needs its caller needs, and so has it: the type of a fiber does not say.
+    const context = executionContext(caller.currentContext as Context.Context<unknown>, run)
+    const fiber = Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), graft(body), {
+      updateRefs: (refs) => {
+        before = refs
+        return refs
+      }
     })
-  )
+    const inherited = (exit: Exit.Exit<unknown, unknown>) =>
+      haveChanged(runtimeFlags, before, fiber.getFiberRefs())
+        ? Effect.as(Fiber.inheritAll(fiber), exit)
+        : Effect.succeed(exit)
+    const exit = fiber.unsafePoll()
+    if (exit !== null) return inherited(exit)
+    let tell = (_: Exit.Exit<unknown, unknown>): void => {}
+    const ended = Effect.async<Exit.Exit<unknown, unknown>>((resume) => {
+      tell = (exit) => resume(Effect.succeed(exit))
+      fiber.addObserver(tell)
+    })
+    const waited = Effect.matchCauseEffect(restore(ended), {
+      onFailure: () => {
+        fiber.removeObserver(tell)
+        return Effect.zipRight(Fiber.interruptFork(fiber), Effect.flatMap(Fiber.await(fiber), inherited))
+      },
+      onSuccess: inherited
+    })
+    return eager.flatMap(ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber))), () => waited)
+  })

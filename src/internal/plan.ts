@@ -140,22 +140,21 @@ export const plan = (
   }
   if (issues.length > 0) return Either.left(new IdempotencyValidationError({ operation: name, issues }))
 
-  return Either.flatMap(timeToLiveMillis(engine.domain, name, options.timeToLive), (timeToLive) =>
-    identifiers === undefined
-      ? Either.right(undefined)
-      : Either.map(identifiers, (checked) => ({
-          identifiers: checked,
-          fingerprint,
-          timeToLive,
-          lease,
-          inFlight,
-          waitTimeout,
-          guarantee,
-          onStorageFailure,
-          strategy,
-          parent,
-          blockedBy: "Running" as const,
-          trace: undefined
-        }))
-  )
+  const timeToLive = timeToLiveMillis(engine.domain, name, options.timeToLive)
+  if (Either.isLeft(timeToLive)) return Either.left(timeToLive.left)
+  if (identifiers === undefined || Either.isLeft(identifiers)) return Either.right(undefined)
+  return Either.right({
+    identifiers: identifiers.right,
+    fingerprint,
+    timeToLive: timeToLive.right,
+    lease,
+    inFlight,
+    waitTimeout,
+    guarantee,
+    onStorageFailure,
+    strategy,
+    parent,
+    blockedBy: "Running",
+    trace: undefined
+  })
 }

@@ -20,7 +20,8 @@ import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { IdempotencyMetrics } from "../IdempotencyMetrics.js"
 import type { IdempotencyRecord } from "../IdempotencyRecord.js"
 import type { IdempotencyRepository } from "../IdempotencyRepository.js"
-import { followed } from "./call.js"
+import { followed, nowIn, startIn } from "./call.js"
+import * as eager from "./eager.js"
 import { canonicalJson } from "./hash.js"
 import { longestPage } from "./listing.js"
 import { metricsFromBeneath } from "./policyAndMetrics.js"
@@ -45,20 +46,23 @@ const measured =
   (metrics: Metrics) =>
   (about: About, method: string) =>
   <A>(call: Effect.Effect<A, IdempotencyStorageError>): Effect.Effect<A, IdempotencyStorageError> =>
-    followed(call, (clock) => {
-      const start = clock.unsafeCurrentTimeMillis()
+    followed(call, (fiber) => {
+      const start = nowIn(fiber)
       const latency = () => {
-        const duration = Duration.millis(clock.unsafeCurrentTimeMillis() - start)
-        return forEachOperation(about, (operation) => metrics.recordLatency(operation, method, duration))
+        const duration = Duration.millis(nowIn(fiber) - start)
+        return forEachOperation(about, (operation) =>
+          startIn(fiber, metrics.recordLatency(operation, method, duration))
+        )
       }
-      return Effect.matchEffect({
-        onFailure: (error) =>
-          latency().pipe(
-            Effect.zipRight(forEachOperation(about, (operation) => metrics.recordError(operation, error.reason))),
-            Effect.zipRight(Effect.fail(error))
-          ),
-        onSuccess: (value) => Effect.as(latency(), value)
-      })
+      return (end) =>
+        eager.matchEffect(end, {
+          onFailure: (error) =>
+            latency().pipe(
+              Effect.zipRight(forEachOperation(about, (operation) => metrics.recordError(operation, error.reason))),
+              Effect.zipRight(Effect.fail(error))
+            ),
+          onSuccess: (value) => eager.flatMap(latency(), () => Effect.succeed(value))
+        })
     })
 
 /** The operation that many identifiers share, or all of their names. */

@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
-import { Call, followed } from "./call.js"
+import { Call, followed, nowIn } from "./call.js"
 import type { Completed, CompleteReply, CompleteRequest, Corrupted, Driver, State } from "./protocol.js"
 import { storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
@@ -67,8 +67,8 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
     call: Effect.Effect<Reply, IdempotencyStorageError>,
     asked: () => (reply: Reply) => ReadonlyArray<Settled>
   ): Effect.Effect<Reply, IdempotencyStorageError> =>
-    followed(call, (clock) => {
-      const askedAt = clock.unsafeCurrentTimeMillis()
+    followed(call, (fiber) => {
+      const askedAt = nowIn(fiber)
       const settled = asked()
       const removalsBefore = removals
       return Effect.tap((reply) => {
@@ -102,10 +102,10 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
     })
     const { unsafeGet } = copies
     return unsafeGet !== undefined && asking instanceof Call
-      ? new Call((clock, resume) => {
-          const now = clock.unsafeCurrentTimeMillis()
+      ? new Call((fiber, resume) => {
+          const now = nowIn(fiber)
           const copy = current(unsafeGet(identifiers, now), now)
-          if (copy === undefined) return asking.start(clock, resume)
+          if (copy === undefined) return asking.start(fiber, resume)
           resume(fromCopy(copy, now))
           return undefined
         })

@@ -17,6 +17,7 @@ const issueWith = (run: CurrentRun, name: unknown): string | undefined => {
   if (typeof name !== "string" || name.length === 0 || name.length > maxNameLength) {
     return `the name of a step has 1 to ${maxNameLength} characters`
   }
+  if (run.stepNames === undefined) return undefined
   if (run.stepNames.has(name)) return "the name of a step is used twice in one run"
   return run.stepNames.size >= maxSteps ? `an execution has at most ${maxSteps} steps` : undefined
 }
@@ -57,14 +58,15 @@ export const runStep = (self: AnyEffect, name: string, schema: AnySchema | undef
     if (issue !== undefined) return refuse(operation, issue)
     const codec = run.engine.codecs.of(schema)
     const finished = run.ownership?.steps.find((step) => step.name === name)
-    run.stepNames.add(name)
+    const names = run.stepNames ?? new Set()
+    run.stepNames = names.add(name)
     if (finished !== undefined) {
       return Effect.mapError(codec.decode(finished.encoded), () => undecodable(run.execution))
     }
     return Effect.uninterruptibleMask((restore) =>
       pipe(
         restore(Effect.provideService(self, CurrentStep, { execution: run.execution, name })),
-        Effect.onError(() => Effect.sync(() => run.stepNames.delete(name))),
+        Effect.onError(() => Effect.sync(() => names.delete(name))),
         Effect.tap((value) => record(run, name, codec, value))
       )
     )

@@ -95,15 +95,14 @@ const outcomeOf = (cause: Cause.Cause<unknown>): string => {
 }
 
 /**
- * A protected call in its span; what its value tells is its outcome, unless the trace knows better. The span is given to
+ * A protected call in its span, executed unless the trace knows better. The span is given to
  * the effect and to the calls of the store, and not to all between them: tracers take their time at each step of a
  * fiber that has a span.
  */
 export const inExecutionSpan = <A, E, R>(
   store: string,
   about: IdempotencyIdentifiers | string,
-  use: (trace: Trace) => Effect.Effect<A, E, R>,
-  outcomeOfValue: (value: A) => string
+  use: (trace: Trace) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => {
   const operation = typeof about === "string" ? about : about.operation
   const attributes = { "idempotency.operation": operation, "idempotency.store": store }
@@ -118,7 +117,7 @@ export const inExecutionSpan = <A, E, R>(
       return use(trace)
     },
     (span, exit) => {
-      const outcome = trace.outcome ?? (Exit.isSuccess(exit) ? outcomeOfValue(exit.value) : outcomeOf(exit.cause))
+      const outcome = trace.outcome ?? (Exit.isSuccess(exit) ? "Executed" : outcomeOf(exit.cause))
       span.attribute("idempotency.outcome", outcome)
       if (Exit.isSuccess(exit)) return Exit.void
       return Cause.isInterruptedOnly(exit.cause) ? interrupted : Exit.fail(outcome)

@@ -19,6 +19,7 @@ import type {
 import type { IdempotencyTransactions } from "../IdempotencyTransactions.js"
 import type { IdempotentExecution } from "../IdempotentExecution.js"
 import { type AnyTransactionOptions, executeTransaction } from "../internal/executeTransaction.js"
+import { valueAlone } from "../internal/results.js"
 import type { Recordable } from "../Jsonable.js"
 import type { CanonicalFingerprint, IdempotencyResult } from "../withIdempotency.js"
 
@@ -145,6 +146,10 @@ export const withIdempotentTransaction: {
   >
 } = dual(
   (args) => Effect.isEffect(args[0]),
-  (self: Effect.Effect<unknown, unknown, unknown>, operation: string, key: string, options?: AnyTransactionOptions) =>
-    Effect.map(executeTransaction(self, operation, key, options), ({ value }) => value)
+  (
+    self: Effect.Effect<unknown, unknown, unknown>,
+    operation: string,
+    key: string,
+    options: AnyTransactionOptions = {}
+  ) => executeTransaction(self, operation, key, options, valueAlone)
 )

@@ -1,11 +1,10 @@
 import { describe, expect, it } from "@effect/vitest"
-import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as TestClock from "effect/TestClock"
-import { answered, Call, followed, type Resume } from "../../src/internal/call.js"
+import { type AnyFiber, answered, Call, followed, nowIn, type Resume } from "../../src/internal/call.js"
 import { makeDeadlines } from "../../src/internal/engine/deadlines.js"
 
 /** A call that ends when the test says so, and tells how often it was given up. */
@@ -25,7 +24,7 @@ const makeOpenCall = () => {
 describe("a call as an effect", () => {
   it.effect("is started each time, by the clock of who runs it", () =>
     Effect.gen(function* () {
-      const now = answered((at) => Effect.succeed(at))
+      const now = answered((fiber) => Effect.succeed(nowIn(fiber)))
       yield* TestClock.setTime(7)
       expect(yield* now).toBe(7)
       yield* TestClock.adjust(1)
@@ -46,11 +45,11 @@ describe("a call as an effect", () => {
   it.effect("stays one, with what follows it; any other effect stays one, too", () =>
     Effect.gen(function* () {
       const told: Array<string> = []
-      const ending = (clock: Clock.Clock) => {
-        const startedAt = clock.unsafeCurrentTimeMillis()
+      const ending = (fiber: AnyFiber) => {
+        const startedAt = nowIn(fiber)
         return (end: Effect.Effect<string, string>) =>
           Effect.tap(end, (value) => {
-            told.push(`${value} after ${clock.unsafeCurrentTimeMillis() - startedAt}`)
+            told.push(`${value} after ${nowIn(fiber) - startedAt}`)
           })
       }
       const { call, open } = makeOpenCall()

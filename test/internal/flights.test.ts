@@ -53,9 +53,9 @@ describe("a flight", () => {
       const claiming = flight.phase
       const waiting = yield* Effect.fork(flights.left(flight, claiming))
       yield* Effect.yieldNow()
-      expect(flight.listeners.size).toBe(1)
+      expect(flight.listeners?.size ?? 0).toBe(1)
       flights.move(flight, { _tag: "unrecorded" })
-      expect(flight.listeners.size).toBe(0)
+      expect(flight.listeners?.size ?? 0).toBe(0)
       yield* Fiber.join(waiting)
       yield* flights.left(flight, claiming)
     })
@@ -68,7 +68,7 @@ describe("a flight", () => {
       const waiting = yield* Effect.fork(flights.left(flight, flight.phase))
       yield* Effect.yieldNow()
       yield* Fiber.interrupt(waiting)
-      expect(flight.listeners.size).toBe(0)
+      expect(flight.listeners?.size ?? 0).toBe(0)
     })
   )
 

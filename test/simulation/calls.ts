@@ -8,6 +8,7 @@ import { IdempotentExecution } from "../../src/IdempotentExecution.js"
 import type { AnySchema } from "../../src/internal/codecs.js"
 import { execute } from "../../src/internal/execute.js"
 import type { AnyOptions } from "../../src/internal/plan.js"
+import { whichWay } from "../../src/internal/results.js"
 import { withIdempotentStep } from "../../src/withIdempotentStep.js"
 import type { Node } from "./node.js"
 import { BodyDefect, BodyFailure, type Call, type Run, type World } from "./played.js"
@@ -119,7 +120,7 @@ const call = (world: World, node: Node, caller: Caller): Effect.Effect<unknown, 
     calls.push(made)
     tell(() => `${caller.name} calls ${caller.key} in p${caller.process}: ${JSON.stringify(caller.options)}`)
     const guarded = pipe(
-      execute(body(world, node, caller), "op", caller.key, optionsOf(caller)),
+      execute(body(world, node, caller), "op", caller.key, optionsOf(caller), whichWay),
       Effect.onExit((exit) =>
         Effect.sync(() => {
           made.exit = exit

@@ -6,11 +6,11 @@ import { MessageOutcome } from "../../consumer/MessageOutcome.js"
 import { MessagePoisonedError } from "../../consumer/MessagePoisonedError.js"
 import { IdempotencyValidationError } from "../../IdempotencyError.js"
 import { IdempotencyKey } from "../../IdempotencyKey.js"
-import type { IdempotencyOutcome } from "../../IdempotencyOutcome.js"
 import { execute } from "../execute.js"
 import { executeTransaction } from "../executeTransaction.js"
 import { keyIssue } from "../identifiers.js"
 import type { AnyOptions, KeyInput } from "../plan.js"
+import type { Telling } from "../results.js"
 
 export type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
 
@@ -79,10 +79,13 @@ const issuesOf = (options: AnyOneOptions, id: string | undefined): Array<string>
 export const invalid = (consumer: string, issues: ReadonlyArray<string>): IdempotencyValidationError =>
   new IdempotencyValidationError({ operation: String(consumer).trim(), issues })
 
-const told = (outcome: IdempotencyOutcome<unknown>): MessageOutcome<unknown> =>
-  outcome._tag === "Replayed"
-    ? MessageOutcome.Duplicate({ value: outcome.value })
-    : MessageOutcome.Processed({ value: outcome.value })
+const processed = (value: unknown): MessageOutcome<unknown> => MessageOutcome.Processed({ value })
+
+const telling: Telling<MessageOutcome<unknown>> = {
+  executed: processed,
+  unprotected: processed,
+  replayed: (value) => MessageOutcome.Duplicate({ value })
+}
 
 export const processWith = (
   handler: AnyEffect,
@@ -106,9 +109,9 @@ export const processWith = (
       const countsAttempts = maxAttempts !== undefined
       const policy = { ...others, inFlight, countsAttempts, around: unlessPoisoned }
       // Whoever waits to be admitted holds no connection meanwhile.
-      return Effect.map(admission(executeTransaction(handler, consumer, messageKey(id), policy)), told)
+      return admission(executeTransaction(handler, consumer, messageKey(id), policy, telling))
     }
     const around = (self: AnyEffect, attempt: number) => unlessPoisoned(admission(self), attempt)
     const key = id === undefined ? undefined : messageKey(id)
-    return Effect.map(execute(handler, consumer, key, { ...others, inFlight, strategy: "claim", around }), told)
+    return execute(handler, consumer, key, { ...others, inFlight, strategy: "claim", around }, telling)
   })

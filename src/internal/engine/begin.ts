@@ -10,6 +10,8 @@ import {
   IdempotencyOutcomeUnknownError,
   type IdempotencyStorageError
 } from "../../IdempotencyError.js"
+import { nowIn } from "../call.js"
+import * as eager from "../eager.js"
 import { longestTimer } from "../options.js"
 import { pollDelay } from "../polling.js"
 import type { ClaimReply } from "../protocol.js"
@@ -22,7 +24,7 @@ import type { Dependencies } from "./dependencies.js"
 import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
 import { makeOwnership } from "./ownership.js"
-import { type Beginning, type Begun, claimRequest, type ExecutionRequest, isStrict, type Restore } from "./request.js"
+import { type Beginning, type Begun, type Caller, claimRequest, type ExecutionRequest, isStrict } from "./request.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
@@ -53,7 +55,7 @@ interface Claiming {
 
 export const makeBegin = (
   dependencies: BeginDependencies
-): ((request: ExecutionRequest, restore: Restore) => Beginning) => {
+): ((request: ExecutionRequest, caller: Caller) => Beginning) => {
   const { background, flights, leaders, metrics, settings, storage, tokens } = dependencies
 
   const inFlight = (request: ExecutionRequest, remaining: number): Beginning =>
@@ -106,36 +108,36 @@ export const makeBegin = (
 
   /* Following: somebody in this process leads. */
 
-  const follow = (request: ExecutionRequest, restore: Restore, flight: Flight, patience: Patience): Beginning =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const { phase } = flight
-      switch (phase._tag) {
-        case "recorded":
-          return replay(request, phase.record)
-        case "unrecorded":
-          return join(request, restore, patience)
-        case "failed":
-          return isStrict(request) ? Effect.fail(phase.error) : join(request, restore, patience, phase.error)
-        case "given":
-          if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
-          if (isStrict(request)) return Effect.fail(phase.reason)
-          return Effect.succeed<Begun>({ _tag: "Shared", outcome: phase.outcome, reason: phase.reason })
-        case "claiming":
-          return Effect.zipRight(
-            restore(flights.left(flight, phase)),
-            Effect.suspend(() => follow(request, restore, flight, patience))
-          )
-        case "running":
-          if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
-          return followLater(request, restore, flight, patience, phase, now, phase.leaseUntil() - now)
-        case "waiting":
-          return followLater(request, restore, flight, patience, phase, now, phase.until() - now)
-      }
-    })
+  const follow = (request: ExecutionRequest, caller: Caller, flight: Flight, patience: Patience): Beginning => {
+    const now = nowIn(caller.fiber)
+    const { phase } = flight
+    switch (phase._tag) {
+      case "recorded":
+        return replay(request, phase.record)
+      case "unrecorded":
+        return join(request, caller, patience)
+      case "failed":
+        return isStrict(request) ? Effect.fail(phase.error) : join(request, caller, patience, phase.error)
+      case "given":
+        if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
+        if (isStrict(request)) return Effect.fail(phase.reason)
+        return Effect.succeed<Begun>({ _tag: "Shared", outcome: phase.outcome, reason: phase.reason })
+      case "claiming":
+        return Effect.zipRight(
+          caller.restore(flights.left(flight, phase)),
+          Effect.suspend(() => follow(request, caller, flight, patience))
+        )
+      case "running":
+        if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
+        return followLater(request, caller, flight, patience, phase, now, phase.leaseUntil() - now)
+      case "waiting":
+        return followLater(request, caller, flight, patience, phase, now, phase.until() - now)
+    }
+  }
 
   const followLater = (
     request: ExecutionRequest,
-    restore: Restore,
+    caller: Caller,
     flight: Flight,
     patience: Patience,
     phase: Phase,
@@ -148,8 +150,8 @@ export const makeBegin = (
       patience,
       pipe(
         sleepUnless(patience.giveUpAt - now, flights.left(flight, phase)),
-        restore,
-        Effect.zipRight(Effect.suspend(() => follow(request, restore, flight, patience)))
+        caller.restore,
+        Effect.zipRight(Effect.suspend(() => follow(request, caller, flight, patience)))
       )
     )
   }
@@ -199,7 +201,7 @@ export const makeBegin = (
 
   const unclaimed = (
     request: ExecutionRequest,
-    restore: Restore,
+    caller: Caller,
     claiming: Claiming,
     now: number,
     error: IdempotencyStorageError
@@ -212,13 +214,13 @@ export const makeBegin = (
       return failure
     }
     return now < claiming.heldUntil
-      ? wait(request, restore, claiming, now, claiming.heldUntil - now)
+      ? wait(request, caller, claiming, now, claiming.heldUntil - now)
       : degraded(request, claiming, now, error)
   }
 
   const replied = (
     request: ExecutionRequest,
-    restore: Restore,
+    caller: Caller,
     claiming: Claiming,
     sentAt: number,
     now: number,
@@ -235,15 +237,15 @@ export const makeBegin = (
         if (now - sentAt < request.lease) return claimed(request, claiming, sentAt, reply)
         // An answer that took a whole lease says nothing about now.
         claiming.isGhost = true
-        return claim(request, restore, claiming)
+        return claim(request, caller, claiming)
       case "Refused":
         claiming.token = tokens.next(request.trace?.token)
-        return claim(request, restore, claiming)
+        return claim(request, caller, claiming)
       case "InFlight":
         claiming.heldUntil = now + reply.remaining
         return request.inFlight === "fail"
           ? inFlight(request, reply.remaining)
-          : wait(request, restore, claiming, now, reply.remaining)
+          : wait(request, caller, claiming, now, reply.remaining)
       case "Settled":
         claiming.isGhost = false
         flights.move(claiming.flight, { _tag: "recorded", record: reply.record })
@@ -257,21 +259,21 @@ export const makeBegin = (
     }
   }
 
-  const claim = (request: ExecutionRequest, restore: Restore, claiming: Claiming): Beginning =>
-    Effect.clockWith((clock) => {
+  const claim = (request: ExecutionRequest, caller: Caller, claiming: Claiming): Beginning =>
+    eager.suspend(() => {
       if (dependencies.isClosed()) return Effect.interrupt
-      const { identifiers } = request
-      const sentAt = clock.unsafeCurrentTimeMillis()
-      const call = storage.claims.claim(identifiers, claimRequest(request, claiming.token, settings))
-      return Effect.matchEffect(storage.unlessOpen(request, "claim", call), {
-        onFailure: (error) => unclaimed(request, restore, claiming, clock.unsafeCurrentTimeMillis(), error),
-        onSuccess: (reply) => replied(request, restore, claiming, sentAt, clock.unsafeCurrentTimeMillis(), reply)
+      const { fiber } = caller
+      const sentAt = nowIn(fiber)
+      const call = storage.claims.claim(request.identifiers, claimRequest(request, claiming.token, settings))
+      return eager.matchEffect(storage.startUnlessOpen(fiber, request, "claim", call), {
+        onFailure: (error) => unclaimed(request, caller, claiming, nowIn(fiber), error),
+        onSuccess: (reply) => replied(request, caller, claiming, sentAt, nowIn(fiber), reply)
       })
     })
 
   const wait = (
     request: ExecutionRequest,
-    restore: Restore,
+    caller: Caller,
     claiming: Claiming,
     now: number,
     remaining: number
@@ -286,7 +288,7 @@ export const makeBegin = (
           Effect.forkScoped(Effect.interruptible(storage.claims.changes(request.identifiers))),
           (subscribing) => {
             claiming.changed = Effect.flatten(Fiber.join(subscribing))
-            return wait(request, restore, claiming, now, remaining)
+            return wait(request, caller, claiming, now, remaining)
           }
         )
       )
@@ -294,15 +296,17 @@ export const makeBegin = (
     }
     return pipe(
       pollDelay(claiming.polls++),
-      Effect.flatMap((delay) => restore(sleepUnless(Math.min(delay, remaining + 1, patience.giveUpAt - now), changed))),
-      Effect.zipRight(Effect.suspend(() => claim(request, restore, claiming)))
+      Effect.flatMap((delay) =>
+        caller.restore(sleepUnless(Math.min(delay, remaining + 1, patience.giveUpAt - now), changed))
+      ),
+      Effect.zipRight(Effect.suspend(() => claim(request, caller, claiming)))
     )
   }
 
   /** `failure` is what somebody else's claim has just failed with: then this one is not sent. */
   const lead = (
     request: ExecutionRequest,
-    restore: Restore,
+    caller: Caller,
     key: string,
     patience: Patience,
     failure: IdempotencyStorageError | undefined
@@ -318,15 +322,12 @@ export const makeBegin = (
       heldUntil: request.blockedBy === "TakenOver" ? patience.since + request.lease : 0,
       isGhost: false
     }
+    leaders.add(request)
     const beginning =
       failure === undefined
-        ? claim(request, restore, claiming)
-        : Effect.flatMap(
-            Clock.currentTimeMillis,
-            (now) => storageFailure(request, failure) ?? degraded(request, claiming, now, failure)
-          )
-    leaders.add(request)
-    return Effect.matchCauseEffect(beginning, {
+        ? claim(request, caller, claiming)
+        : (storageFailure(request, failure) ?? degraded(request, claiming, nowIn(caller.fiber), failure))
+    return eager.matchCauseEffect(beginning, {
       onSuccess: (begun) => {
         leaders.delete(request)
         return Effect.succeed(begun)
@@ -342,17 +343,17 @@ export const makeBegin = (
 
   const join = (
     request: ExecutionRequest,
-    restore: Restore,
+    caller: Caller,
     patience: Patience,
     failure?: IdempotencyStorageError
   ): Beginning => {
     if (dependencies.isClosed()) return Effect.interrupt
     const key = storedKey(request.identifiers)
     const flight = flights.get(key)
-    if (flight === undefined) return lead(request, restore, key, patience, failure)
+    if (flight === undefined) return lead(request, caller, key, patience, failure)
     return isWithin(request.parent, flight)
       ? inFlight(request, request.lease)
-      : follow(request, restore, flight, patience)
+      : follow(request, caller, flight, patience)
   }
 
   const lookedUp = (request: ExecutionRequest): Beginning => {
@@ -363,12 +364,11 @@ export const makeBegin = (
     )
   }
 
-  return (request, restore) =>
-    Effect.clockWith((clock) => {
-      if (dependencies.isClosed()) return Effect.interrupt
-      if (request.strategy === "optimistic") return lookedUp(request)
-      const since = clock.unsafeCurrentTimeMillis()
-      const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
-      return join(request, restore, { since, giveUpAt, hasWaited: false })
-    })
+  return (request, caller) => {
+    if (dependencies.isClosed()) return Effect.interrupt
+    if (request.strategy === "optimistic") return lookedUp(request)
+    const since = nowIn(caller.fiber)
+    const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
+    return join(request, caller, { since, giveUpAt, hasWaited: false })
+  }
 }

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import { Call, type Resume } from "../call.js"
+import { type AnyFiber, Call, nowIn, Started } from "../call.js"
 import { sleepUnless } from "../sleep.js"
 import { loop } from "./loop.js"
 
@@ -15,46 +15,18 @@ export interface Deadlines {
    * caller's interruption even where interruption is off.
    */
   readonly within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E) => Effect.Effect<A, E, R>
+  /** The same, for the fiber that runs: what needs no other has begun, and may have ended. */
+  readonly start: <A, E, R>(
+    fiber: AnyFiber,
+    call: Effect.Effect<A, E, R>,
+    millis: number,
+    onTimeout: () => E
+  ) => Effect.Effect<A, E, R>
 }
 
 interface Deadline {
   readonly at: number
   readonly expire: () => void
-}
-
-/** A call that was started and needs no fiber: its deadline, like its answer, only tells whoever waits. */
-class Started<A, E> implements Deadline {
-  at = Number.POSITIVE_INFINITY
-  end: Effect.Effect<A, E> | undefined
-  private resume: Resume<A, E> | undefined
-  private readonly giveUp: (() => void) | undefined
-
-  constructor(
-    call: Call<A, E>,
-    clock: Clock.Clock,
-    private readonly onTimeout: () => E,
-    private readonly pending: Set<Deadline>
-  ) {
-    this.giveUp = call.start(clock, (end) => this.settle(end))
-  }
-
-  /** The fiber may have let others run on its way here: then the end may have come. */
-  await(resume: Resume<A, E>): void {
-    if (this.end === undefined) this.resume = resume
-    else resume(this.end)
-  }
-
-  expire(): void {
-    this.giveUp?.()
-    this.settle(Effect.suspend(() => Effect.fail(this.onTimeout())))
-  }
-
-  private settle(end: Effect.Effect<A, E>): void {
-    if (this.end !== undefined) return
-    this.end = end
-    this.pending.delete(this)
-    this.resume?.(end)
-  }
 }
 
 export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(function* () {
@@ -101,23 +73,28 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     }
   }
 
+  /** Its deadline, like its answer, only tells whoever waits. */
   const withoutFiber = <A, E>(
     call: Call<A, E>,
-    clock: Clock.Clock,
+    fiber: AnyFiber,
     millis: number,
     onTimeout: () => E
   ): Effect.Effect<A, E> => {
-    const started = new Started(call, clock, onTimeout, pending)
-    if (started.end !== undefined) return started.end
-    started.at = clock.unsafeCurrentTimeMillis() + millis
-    add(started)
-    return Effect.async((resume) => started.await(resume))
+    const started = new Started(call, fiber)
+    if (started.hasEnded) return started.effect
+    const deadline: Deadline = {
+      at: nowIn(fiber) + millis,
+      expire: () => started.abandon(Effect.suspend(() => Effect.fail(onTimeout())))
+    }
+    started.onEnd = () => pending.delete(deadline)
+    add(deadline)
+    return started.effect
   }
 
   /** Starts at once: what is answered at once is not waited for, and what is sent is sent in this turn. */
   const inFiber = <A, E, R>(
     call: Effect.Effect<A, E, R>,
-    clock: Clock.Clock,
+    caller: AnyFiber,
     millis: number,
     onTimeout: () => E
   ): Effect.Effect<A, E, R> =>
@@ -134,7 +111,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
           fiber.unsafeInterruptAsFork(fiber.id())
         }
         const deadline: Deadline = {
-          at: clock.unsafeCurrentTimeMillis() + millis,
+          at: nowIn(caller) + millis,
           expire: () => {
             giveUp()
             resume(Effect.suspend(() => Effect.fail(onTimeout())))
@@ -153,15 +130,23 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
       })
     })
 
+  const start: Deadlines["start"] = <A, E, R>(
+    fiber: AnyFiber,
+    call: Effect.Effect<A, E, R>,
+    millis: number,
+    onTimeout: () => E
+  ) => {
+    if (isClosed) {
+      return Effect.daemonChildren(Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout }))
+    }
+    return call instanceof Call
+      ? withoutFiber<A, E>(call, fiber, millis, onTimeout)
+      : inFiber(call, fiber, millis, onTimeout)
+  }
+
   return {
-    within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E): Effect.Effect<A, E, R> =>
-      Effect.clockWith((clock) => {
-        if (isClosed) {
-          return Effect.daemonChildren(Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout }))
-        }
-        return call instanceof Call
-          ? withoutFiber<A, E>(call, clock, millis, onTimeout)
-          : inFiber(call, clock, millis, onTimeout)
-      })
+    start,
+    within: <A, E, R>(call: Effect.Effect<A, E, R>, millis: number, onTimeout: () => E) =>
+      Effect.withFiberRuntime<A, E, R>((fiber) => start(fiber, call, millis, onTimeout))
   }
 })

@@ -14,7 +14,7 @@ import { makeBackground } from "./background.js"
 import { type BeginDependencies, makeBegin } from "./begin.js"
 import { makeFlights } from "./flights.js"
 import { makeLeases } from "./leases.js"
-import type { BeginError, Begun, ExecutionRequest, Restore } from "./request.js"
+import type { BeginError, Begun, Caller, ExecutionRequest } from "./request.js"
 import type { Settings } from "./settings.js"
 import { makeStorage } from "./storage.js"
 
@@ -26,8 +26,8 @@ export interface Engine {
   readonly metrics: Context.Tag.Service<IdempotencyMetrics>
   readonly domain: Context.Tag.Service<IdempotencyDomainService>
   readonly codecs: Codecs
-  /** Where interruption is off; `restore` is for its waits. */
-  readonly begin: (request: ExecutionRequest, restore: Restore) => Effect.Effect<Begun, BeginError>
+  /** Where interruption is off. It has begun, and may have ended. */
+  readonly begin: (request: ExecutionRequest, caller: Caller) => Effect.Effect<Begun, BeginError>
   /**
    * Runs an effect in a fiber of the layer, which outlives its caller. At the layer's end owners have their time to
    * finish; what runs after that is interrupted.

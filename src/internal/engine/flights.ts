@@ -31,7 +31,8 @@ export interface Flight {
   /** The flight whose effect this one runs within, if any. */
   readonly parent: Flight | undefined
   phase: Phase
-  readonly listeners: Set<() => void>
+  /** Who waits for its next phase: mostly nobody. */
+  listeners: Set<() => void> | undefined
 }
 
 export interface Flights {
@@ -69,7 +70,7 @@ export const makeFlights = (): Flights => {
   return {
     get: (key) => flights.get(key),
     start: (key, fingerprint, parent) => {
-      const flight: Flight = { key, fingerprint, parent, phase: { _tag: "claiming" }, listeners: new Set() }
+      const flight: Flight = { key, fingerprint, parent, phase: { _tag: "claiming" }, listeners: undefined }
       flights.set(key, flight)
       return flight
     },
@@ -77,17 +78,18 @@ export const makeFlights = (): Flights => {
       if (isEnd(flight.phase)) return
       flight.phase = phase
       if (isEnd(phase)) flights.delete(flight.key)
-      if (flight.listeners.size === 0) return
-      const listeners = [...flight.listeners]
-      flight.listeners.clear()
+      const { listeners } = flight
+      if (listeners === undefined) return
+      flight.listeners = undefined
       for (const tell of listeners) tell()
     },
     left: (flight, phase) =>
       Effect.async((resume) => {
         if (flight.phase !== phase) return resume(Effect.void)
         const tell = () => resume(Effect.void)
+        flight.listeners ??= new Set()
         flight.listeners.add(tell)
-        return Effect.sync(() => flight.listeners.delete(tell))
+        return Effect.sync(() => flight.listeners?.delete(tell))
       }),
     size: () => flights.size
   }

@@ -8,6 +8,8 @@ import {
   IdempotencyInFlightError,
   type IdempotencyStorageError
 } from "../../IdempotencyError.js"
+import { nowIn } from "../call.js"
+import * as eager from "../eager.js"
 import { pollDelay } from "../polling.js"
 import type { CompleteReply, Outcome, Step } from "../protocol.js"
 import { sleepFor } from "../sleep.js"
@@ -15,11 +17,11 @@ import type { Dependencies } from "./dependencies.js"
 import type { Flight, Phase, Recorded } from "./flights.js"
 import type { Lease, Loss } from "./leases.js"
 import {
+  type Caller,
   claimRequest,
   type ExecutionRequest,
   isStrict,
   type Ownership,
-  type Restore,
   type SettleError,
   type Settlement
 } from "./request.js"
@@ -121,22 +123,20 @@ class Owner implements Ownership {
 
   /* How it ends: the first of settle and abandon counts. */
 
-  settle(outcome: Outcome, restore: Restore): Effect.Effect<Settlement, SettleError> {
-    return this.once(() => this.record(outcome, restore), this.kept)
+  settle(outcome: Outcome, caller: Caller): Effect.Effect<Settlement, SettleError> {
+    return this.once(() => this.record(outcome, caller), this.kept)
   }
 
   abandon(how: "release" | "hold"): Effect.Effect<void> {
-    return this.once(() => (how === "hold" ? this.hold() : this.release()), undefined)
+    return Effect.suspend(() => this.once(() => (how === "hold" ? this.hold() : this.release()), undefined))
   }
 
   private once<A, E>(ending: () => Effect.Effect<A, E>, otherwise: A): Effect.Effect<A, E> {
-    return Effect.suspend(() => {
-      if (this.isEnded) return Effect.succeed(otherwise)
-      this.isEnded = true
-      return Effect.matchCauseEffect(ending(), {
-        onFailure: (cause) => this.gone(Effect.failCause(cause)),
-        onSuccess: (value) => this.gone(Effect.succeed(value))
-      })
+    if (this.isEnded) return Effect.succeed(otherwise)
+    this.isEnded = true
+    return eager.matchCauseEffect(eager.suspend(ending), {
+      onFailure: (cause) => this.gone(Effect.failCause(cause)),
+      onSuccess: (value) => this.gone(Effect.succeed(value))
     })
   }
 
@@ -193,25 +193,21 @@ class Owner implements Ownership {
 
   /* Settling. */
 
-  private record(outcome: Outcome, restore: Restore): Effect.Effect<Settlement, SettleError> {
+  private record(outcome: Outcome, caller: Caller): Effect.Effect<Settlement, SettleError> {
     const { claimedAt, request } = this.grant
-    const { unlessOpen, within } = this.engine.storage
-    const call = claimedAt === undefined ? unlessOpen : within
-    return Effect.matchEffect(call(request, "complete", this.complete(outcome)), {
+    const { start, startUnlessOpen } = this.engine.storage
+    const { fiber } = caller
+    const call = claimedAt === undefined ? startUnlessOpen : start
+    return eager.matchEffect(call(fiber, request, "complete", this.complete(outcome)), {
       onFailure: (error) => this.refused(outcome, error),
-      onSuccess: (reply) =>
-        reply._tag === "Superseded" && reply.record === undefined
-          ? Effect.flatMap(Clock.currentTimeMillis, (now) =>
-              this.answered(outcome, reply, restore, now + request.waitTimeout, 0)
-            )
-          : this.answered(outcome, reply, restore, 0, 0)
+      onSuccess: (reply) => this.answered(outcome, reply, caller, nowIn(fiber) + request.waitTimeout, 0)
     })
   }
 
   private answered(
     outcome: Outcome,
     reply: CompleteReply,
-    restore: Restore,
+    caller: Caller,
     giveUpAt: number,
     polls: number
   ): Effect.Effect<Settlement, SettleError> {
@@ -220,7 +216,7 @@ class Owner implements Ownership {
         this.recorded(outcome, reply)
         return Effect.succeed(this.isUnprotected ? this.kept : { _tag: "Recorded", attempt: reply.attempt })
       case "Superseded": {
-        if (reply.record === undefined) return this.superseded(outcome, restore, giveUpAt, polls)
+        if (reply.record === undefined) return this.superseded(outcome, caller, giveUpAt, polls)
         const { record } = reply
         this.end({ _tag: "recorded", record })
         return Effect.as(
@@ -239,7 +235,7 @@ class Owner implements Ownership {
   /** Another owner holds the key and has recorded nothing: ask again until it has, for as long as this caller waits. */
   private superseded(
     outcome: Outcome,
-    restore: Restore,
+    caller: Caller,
     giveUpAt: number,
     polls: number
   ): Effect.Effect<Settlement, SettleError> {
@@ -256,11 +252,11 @@ class Owner implements Ownership {
       now >= giveUpAt
         ? this.takenOver()
         : pipe(
-            restore(sleepFor(Math.min(delay, giveUpAt - now))),
+            caller.restore(sleepFor(Math.min(delay, giveUpAt - now))),
             Effect.zipRight(this.engine.storage.within(this.grant.request, "complete", this.complete(outcome))),
             Effect.matchEffect({
-              onFailure: () => this.superseded(outcome, restore, giveUpAt, polls + 1),
-              onSuccess: (reply) => this.answered(outcome, reply, restore, giveUpAt, polls + 1)
+              onFailure: () => this.superseded(outcome, caller, giveUpAt, polls + 1),
+              onSuccess: (reply) => this.answered(outcome, reply, caller, giveUpAt, polls + 1)
             })
           )
     )

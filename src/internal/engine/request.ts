@@ -8,6 +8,7 @@ import type {
   IdempotencyStorageError
 } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
+import type { AnyFiber } from "../call.js"
 import type { ClaimRequest, Guarantee, Outcome, Step } from "../protocol.js"
 import type { Trace } from "../tracing.js"
 import type { Flight, Recorded } from "./flights.js"
@@ -56,6 +57,12 @@ export type BeginError =
 /** Runs an effect with the interruptibility of the caller. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
+/** The fiber that the engine is called from, where interruption is off, and how its caller has it. */
+export interface Caller {
+  readonly fiber: AnyFiber
+  readonly restore: Restore
+}
+
 export type Begun =
   /** The effect is to be run, and the ownership ended by `settle` or `abandon`. */
   | { readonly _tag: "Own"; readonly ownership: Ownership }
@@ -91,7 +98,8 @@ export interface Ownership {
   readonly onInterrupt: (interrupt: Effect.Effect<void>) => Effect.Effect<void>
   /** Why the effect was stopped by the engine, if it was. */
   readonly loss: () => Loss | undefined
-  readonly settle: (outcome: Outcome, restore: Restore) => Effect.Effect<Settlement, SettleError>
+  /** Has begun, and may have ended. */
+  readonly settle: (outcome: Outcome, caller: Caller) => Effect.Effect<Settlement, SettleError>
   readonly abandon: (how: "release" | "hold") => Effect.Effect<void>
 }
 

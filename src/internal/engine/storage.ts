@@ -6,6 +6,8 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
+import type { AnyFiber } from "../call.js"
+import * as eager from "../eager.js"
 import { inStorageSpan } from "../tracing.js"
 import { makeBreaker } from "./breaker.js"
 import { makeDeadlines } from "./deadlines.js"
@@ -31,6 +33,15 @@ export interface Storage {
   ) => Effect.Effect<A, IdempotencyStorageError>
   /** The same, refused where it is called while the breaker is open. Never for what an owner does. */
   readonly unlessOpen: Storage["within"]
+  /** `within`, for the fiber that runs: it has begun, and may have ended. */
+  readonly start: <A>(
+    fiber: AnyFiber,
+    asker: Asker,
+    method: string,
+    call: Effect.Effect<A, IdempotencyStorageError>
+  ) => Effect.Effect<A, IdempotencyStorageError>
+  /** `unlessOpen`, likewise. */
+  readonly startUnlessOpen: Storage["start"]
 }
 
 /** Operations are few, but nobody is kept from making them up. */
@@ -59,6 +70,7 @@ export const makeStorage = (
     const breaker = makeBreaker(claims.partOf, settings, name)
 
     const attempt = <A>(
+      fiber: AnyFiber,
       { identifiers, trace }: Asker,
       method: string,
       call: Effect.Effect<A, IdempotencyStorageError>
@@ -69,7 +81,7 @@ export const makeStorage = (
         ? inStorageSpan(trace.span, name, operation, method, call, (traced) =>
             deadlines.within(traced, settings.attemptTimeout, onTimeout)
           )
-        : deadlines.within(call, settings.attemptTimeout, onTimeout)
+        : deadlines.start(fiber, call, settings.attemptTimeout, onTimeout)
     }
 
     const answered = <A>({ identifiers }: Asker, reply: A): Effect.Effect<A> => {
@@ -78,10 +90,12 @@ export const makeStorage = (
     }
 
     const once: Storage["once"] = (asker, method, call) =>
-      Effect.matchEffect(attempt(asker, method, call), {
-        onFailure: (error) => Effect.zipRight(breaker.failed(asker.identifiers, error), Effect.fail(error)),
-        onSuccess: (reply) => answered(asker, reply)
-      })
+      Effect.withFiberRuntime((fiber) =>
+        eager.matchEffect(attempt(fiber, asker, method, call), {
+          onFailure: (error) => Effect.zipRight(breaker.failed(asker.identifiers, error), Effect.fail(error)),
+          onSuccess: (reply) => answered(asker, reply)
+        })
+      )
 
     const retried = <A>(
       first: IdempotencyStorageError,
@@ -116,8 +130,8 @@ export const makeStorage = (
       )
     }
 
-    const within: Storage["within"] = (asker, method, call) =>
-      Effect.matchEffect(attempt(asker, method, call), {
+    const start: Storage["start"] = (fiber, asker, method, call) =>
+      eager.matchEffect(attempt(fiber, asker, method, call), {
         onFailure: (error) =>
           Effect.zipRight(breaker.failed(asker.identifiers, error), retried(error, once(asker, method, call))),
         onSuccess: (reply) => answered(asker, reply)
@@ -138,14 +152,24 @@ export const makeStorage = (
 
     yield* breaker.probing((probe) => once(untraced(probe), "read", claims.read([probe])))
 
+    const startUnlessOpen: Storage["start"] = (fiber, asker, method, call) =>
+      breaker.isOpen(asker.identifiers)
+        ? Effect.fail(refusal(asker.identifiers.operation, method))
+        : start(fiber, asker, method, call)
+
+    /** As an effect: it begins when it is run. */
+    const lazily =
+      (start: Storage["start"]): Storage["within"] =>
+      (asker, method, call) =>
+        Effect.withFiberRuntime((fiber) => start(fiber, asker, method, call))
+
     return {
       claims,
       once,
-      within,
-      unlessOpen: (asker, method, call) =>
-        breaker.isOpen(asker.identifiers)
-          ? Effect.fail(refusal(asker.identifiers.operation, method))
-          : within(asker, method, call)
+      within: lazily(start),
+      unlessOpen: lazily(startUnlessOpen),
+      start,
+      startUnlessOpen
     }
   })
 

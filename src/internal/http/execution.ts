@@ -58,7 +58,8 @@ export const owning = <A, E, R>(
       ownership,
       flight,
       execution,
-      trace: asked.trace
+      trace: asked.trace,
+      stepNames: undefined
     })
     return Effect.provide(self, context)
   })

@@ -18,6 +18,7 @@ import { IdempotentExecution } from "../../IdempotentExecution.js"
 import { currentRun } from "../currentRun.js"
 import type { Engine } from "../engine/engine.js"
 import type { Flight } from "../engine/flights.js"
+import type { Beginning, ExecutionRequest } from "../engine/request.js"
 import { plan } from "../plan.js"
 import { inExecutionSpan, isTraced, traceOutcome, traceReplay } from "../tracing.js"
 import { isBuffered, readBody, withBody } from "./body.js"
@@ -63,6 +64,10 @@ export const checkOptions = <E, R>(engine: Engine, policy: Policy<E, R>): Effect
     onRight: () => Effect.void
   })
 
+/** Where interruption is off; its waits are the request's to interrupt. */
+const beginning = (engine: Engine, execution: ExecutionRequest): Beginning =>
+  Effect.withFiberRuntime((fiber) => engine.begin(execution, { fiber, restore: Effect.interruptible }))
+
 /** What is asked of the engine for a request, or why that cannot be asked. */
 const enter = <A, E, R, EP, RP>(
   engine: Engine,
@@ -95,7 +100,7 @@ const enter = <A, E, R, EP, RP>(
 
     const begin = (call: Call<A, E, R>): Effect.Effect<A | Response, E, Exclude<R, Provided>> =>
       Effect.uninterruptible(
-        Effect.matchEffect(engine.begin(call.execution, Effect.interruptible), {
+        Effect.matchEffect(beginning(engine, call.execution), {
           onFailure: (error) => {
             traceOutcome(call.execution.trace, error._tag)
             return Effect.succeed(refuse(problemOfBegin(error, Duration.millis(engine.settings.breakerProbeInterval))))
@@ -117,11 +122,8 @@ const enter = <A, E, R, EP, RP>(
     const call: Call<A, E, R> = { engine, policy, handler, request: buffered, scope, execution }
     return yield* Effect.withFiberRuntime<A | Response, E, Exclude<R, Provided>>((fiber) =>
       isTraced(fiber)
-        ? inExecutionSpan(
-            engine.store,
-            execution.identifiers,
-            (trace) => begin({ ...call, execution: { ...execution, trace } }),
-            () => "Executed"
+        ? inExecutionSpan(engine.store, execution.identifiers, (trace) =>
+            begin({ ...call, execution: { ...execution, trace } })
           )
         : begin(call)
     )

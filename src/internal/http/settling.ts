@@ -2,7 +2,7 @@
 import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import type { Ownership, Settlement } from "../engine/request.js"
+import type { Ownership, SettleError, Settlement } from "../engine/request.js"
 import type { Outcome } from "../protocol.js"
 import { logsAbout } from "../tracing.js"
 import type { ResponsePolicy, Rules } from "./options.js"
@@ -57,7 +57,11 @@ export const makeSettling = (call: Replaying & { readonly policy: Rules }, owner
   }
 
   const settle = (response: Response, bytes: Uint8Array | undefined) =>
-    Effect.flatMap(outcomeOf(response, bytes), (outcome) => ownership.settle(outcome, unrestored))
+    Effect.flatMap(outcomeOf(response, bytes), (outcome) =>
+      Effect.withFiberRuntime<Settlement, SettleError>((fiber) =>
+        ownership.settle(outcome, { fiber, restore: unrestored })
+      )
+    )
 
   /** For whom the response itself is lost or on its way: what became of it can only be told to the log. */
   const settleQuietly = (response: Response, bytes: Uint8Array | undefined): Effect.Effect<void> =>

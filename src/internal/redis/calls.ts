@@ -135,12 +135,12 @@ export const makeCalls = ({ keyOf, refail, send, turn }: CallOptions): Calls => 
     const give =
       turn === undefined ? (member: Member) => post(send, script, [member]) : makeGathering(send, script, turn)
     return (identifiers, request) =>
-      new Call((clock, resume) => {
+      new Call((fiber, resume) => {
         const onFailure = (cause: unknown) => {
           const error = refail(identifiers.operation, method)(cause)
           const other = instead?.(error, identifiers, request)
           if (other === undefined) resume(Effect.fail(error))
-          else other.start(clock, resume)
+          else other.start(fiber, resume)
         }
         const member: Member = {
           key: keyOf(identifiers),
