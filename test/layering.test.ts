@@ -76,13 +76,13 @@ const rows: ReadonlyArray<readonly [RegExp, Row]> = [
   [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository|IdempotencyTransactions)\.ts$/, "2"],
   [/^(ResultCipher|internal\/(cipher|encryptedDriver))\.ts$/, "2"],
   [
-    /^internal\/(call|listing|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|tracing|transition|wakeUps)\.ts$/,
+    /^internal\/(call|eager|listing|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|tracing|transition|wakeUps)\.ts$/,
     "2"
   ],
   [/^internal\/(localCache|options|settledCopies|sleep)\.ts$/, "2"],
   [/^(Idempotency|IdempotencyOutcome|IdempotentExecution|withIdempotency|withIdempotentStep)\.ts$/, "3"],
   [
-    /^internal\/(engine\/\w+|codecs|current\w+|ownFiber|execute|executeTransaction|execution|plan|results|step)\.ts$/,
+    /^internal\/(engine\/\w+|codecs|current\w+|grafting|ownFiber|execute|executeTransaction|execution|plan|results|step)\.ts$/,
     "3"
   ],
   [/^(MemoryIdempotencyRepository|internal\/memoryDriver)\.ts$/, "4 memory"],

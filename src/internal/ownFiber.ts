@@ -10,6 +10,7 @@ import * as RuntimeFlags from "effect/RuntimeFlags"
 import { type CurrentRun, executionContext } from "./currentRun.js"
 import * as eager from "./eager.js"
 import type { Caller, Ownership } from "./engine/request.js"
+import type { Grafting } from "./grafting.js"
 
 type AnyEffect<A = unknown> = Effect.Effect<A, unknown, unknown>
 
@@ -36,37 +37,50 @@ export const inOwnFiber = (
   body: AnyEffect,
   run: CurrentRun,
   ownership: Ownership,
-  { fiber: caller, restore }: Caller,
+  caller: Caller,
   runtimeFlags: RuntimeFlags.RuntimeFlags
-): AnyEffect<Exit.Exit<unknown, unknown>> =>
-  Effect.transplant((graft) => {
-    const fiberRefs = caller.getFiberRefs()
-    let before = fiberRefs
-    // What the effect needs its caller needs, and so has it: the type of a fiber does not say.
-    const context = executionContext(caller.currentContext as Context.Context<unknown>, run)
-    const fiber = Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), graft(body), {
-      updateRefs: (refs) => {
-        before = refs
-        return refs
-      }
-    })
-    const inherited = (exit: Exit.Exit<unknown, unknown>) =>
-      haveChanged(runtimeFlags, before, fiber.getFiberRefs())
-        ? Effect.as(Fiber.inheritAll(fiber), exit)
-        : Effect.succeed(exit)
-    const exit = fiber.unsafePoll()
-    if (exit !== null) return inherited(exit)
-    let tell = (_: Exit.Exit<unknown, unknown>): void => {}
-    const ended = Effect.async<Exit.Exit<unknown, unknown>>((resume) => {
-      tell = (exit) => resume(Effect.succeed(exit))
-      fiber.addObserver(tell)
-    })
-    const waited = Effect.matchCauseEffect(restore(ended), {
-      onFailure: () => {
-        fiber.removeObserver(tell)
-        return Effect.zipRight(Fiber.interruptFork(fiber), Effect.flatMap(Fiber.await(fiber), inherited))
-      },
-      onSuccess: inherited
-    })
-    return eager.flatMap(ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber))), () => waited)
+): AnyEffect<Exit.Exit<unknown, unknown>> => {
+  const { grafting } = run.engine
+  return grafting === undefined
+    ? Effect.transplant((graft) => started(graft(body), run, ownership, caller, runtimeFlags, (_, refs) => refs))
+    : started(body, run, ownership, caller, runtimeFlags, grafting)
+}
+
+const started = (
+  body: AnyEffect,
+  run: CurrentRun,
+  ownership: Ownership,
+  { fiber: caller, restore }: Caller,
+  runtimeFlags: RuntimeFlags.RuntimeFlags,
+  grafting: Grafting
+): AnyEffect<Exit.Exit<unknown, unknown>> => {
+  const fiberRefs = caller.getFiberRefs()
+  let before = fiberRefs
+  // What the effect needs its caller needs, and so has it: the type of a fiber does not say.
+  const context = executionContext(caller.currentContext as Context.Context<unknown>, run)
+  const fiber = Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), body, {
+    updateRefs: (refs, fiberId) => {
+      before = grafting(caller, refs, fiberId)
+      return before
+    }
   })
+  const inherited = (exit: Exit.Exit<unknown, unknown>) =>
+    haveChanged(runtimeFlags, before, fiber.getFiberRefs())
+      ? Effect.as(Fiber.inheritAll(fiber), exit)
+      : Effect.succeed(exit)
+  const exit = fiber.unsafePoll()
+  if (exit !== null) return inherited(exit)
+  let tell = (_: Exit.Exit<unknown, unknown>): void => {}
+  const ended = Effect.async<Exit.Exit<unknown, unknown>>((resume) => {
+    tell = (exit) => resume(Effect.succeed(exit))
+    fiber.addObserver(tell)
+  })
+  const waited = Effect.matchCauseEffect(restore(ended), {
+    onFailure: () => {
+      fiber.removeObserver(tell)
+      return Effect.zipRight(Fiber.interruptFork(fiber), Effect.flatMap(Fiber.await(fiber), inherited))
+    },
+    onSuccess: inherited
+  })
+  return eager.flatMap(ownership.onInterrupt(Effect.asVoid(Fiber.interruptFork(fiber))), () => waited)
+}

@@ -9,6 +9,7 @@ import { IdempotencyDomainService } from "../../IdempotencyDomainService.js"
 import { IdempotencyMetrics } from "../../IdempotencyMetrics.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { type Codecs, makeCodecs } from "../codecs.js"
+import { type Grafting, makeGrafting } from "../grafting.js"
 import { makeTokens } from "../tokens.js"
 import { makeBackground } from "./background.js"
 import { type BeginDependencies, makeBegin } from "./begin.js"
@@ -26,6 +27,8 @@ export interface Engine {
   readonly metrics: Context.Tag.Service<IdempotencyMetrics>
   readonly domain: Context.Tag.Service<IdempotencyDomainService>
   readonly codecs: Codecs
+  /** How an effect starts in a fiber of its own. */
+  readonly grafting: Grafting | undefined
   /** Where interruption is off. It has begun, and may have ended. */
   readonly begin: (request: ExecutionRequest, caller: Caller) => Effect.Effect<Begun, BeginError>
   /**
@@ -102,6 +105,7 @@ export const makeEngine = (
       metrics,
       domain,
       codecs: makeCodecs(),
+      grafting: makeGrafting(),
       begin: makeBegin({
         storage,
         flights,
