@@ -136,9 +136,21 @@ const update = <Type, Out>(metric: Metric.Metric<Type, number, Out>, input: numb
 const modify = (metric: Metric.Metric.Gauge<number>, change: number): Effect.Effect<void> =>
   changed((labels) => metric.unsafeModify(change, labels))
 
+/** Made once for each operation: what is measured most differs in nothing else. */
+const onceFor = (make: (operation: string) => Effect.Effect<void>): ((operation: string) => Effect.Effect<void>) => {
+  const made = new Map<string, Effect.Effect<void>>()
+  return (operation) => {
+    const known = made.get(operation)
+    if (known !== undefined) return known
+    const effect = make(operation)
+    made.set(operation, effect)
+    return effect
+  }
+}
+
 const count = (name: string, description: string) => {
   const tagged = counter(name, description)
-  return (operation: string): Effect.Effect<void> => update(tagged(operation), 1)
+  return onceFor((operation) => update(tagged(operation), 1))
 }
 
 const makeMetrics = (): Context.Tag.Service<IdempotencyMetrics> => {
@@ -148,6 +160,8 @@ const makeMetrics = (): Context.Tag.Service<IdempotencyMetrics> => {
   const latency = milliseconds("latency_ms", "time that a call of the store took")
   const waits = milliseconds("wait_ms", "time that callers waited for another owner")
   const inFlight = gauge("in_flight", "protected effects running now")
+  const begun = onceFor((operation) => modify(inFlight(operation), 1))
+  const ended = onceFor((operation) => modify(inFlight(operation), -1))
   return {
     recordHit: (operation) => update(hits(operation), 1),
     recordMiss: (operation) => update(misses(operation), 1),
@@ -164,6 +178,7 @@ const makeMetrics = (): Context.Tag.Service<IdempotencyMetrics> => {
     recordDegraded: count("degraded", "results given without the store's protection"),
     recordLeaseLost: count("leases_lost", "owners that lost their key"),
     recordMismatch: count("mismatches", "callers with another fingerprint"),
-    recordInFlight: (operation, change) => modify(inFlight(operation), change)
+    recordInFlight: (operation, change) =>
+      change === 1 ? begun(operation) : change === -1 ? ended(operation) : modify(inFlight(operation), change)
   }
 }

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as eager from "./eager.js"
 
 /** The fiber that something is done for: its clock counts, and its labels. */
 export type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
@@ -19,14 +20,13 @@ export const nowIn = (fiber: AnyFiber): number =>
 /** Takes the end of a call, once: an exit, and what is to be done about it, which takes no time. */
 export type Resume<A, E> = (end: Effect.Effect<A, E>) => void
 
-/** Starts a call. Gives what to do when nobody waits for it any more, if there is anything to do. */
-export type Start<A, E> = (fiber: AnyFiber, resume: Resume<A, E>) => (() => void) | undefined
+/** Gives up what nobody waits for any more. */
+export type GiveUp = () => void
 
 /** As an effect it can be interrupted, and then does not wait for its end. */
-export class Call<A, E = never> extends Effectable.Class<A, E> {
-  constructor(readonly start: Start<A, E>) {
-    super()
-  }
+export abstract class Call<A, E = never> extends Effectable.Class<A, E> {
+  /** Starts it. Gives what to do when nobody waits for it any more, if there is anything to do. */
+  abstract start(fiber: AnyFiber, resume: Resume<A, E>): GiveUp | undefined
 
   commit(): Effect.Effect<A, E> {
     return Effect.withFiberRuntime((fiber) =>
@@ -38,22 +38,53 @@ export class Call<A, E = never> extends Effectable.Class<A, E> {
   }
 
   followed<B, E2>(ending: Ending<A, E, B, E2>): Call<B, E2> {
-    return new Call((fiber, resume) => {
-      const ended = ending(fiber)
-      return this.start(fiber, (end) => resume(ended(end)))
-    })
+    return new Followed(this, ending)
+  }
+}
+
+class Waiting<A, E> extends Call<A, E> {
+  constructor(readonly start: Call<A, E>["start"]) {
+    super()
+  }
+}
+
+/** What waits for a callback. */
+export const waiting = <A, E>(start: Call<A, E>["start"]): Call<A, E> => new Waiting(start)
+
+class Answered<A, E> extends Call<A, E> {
+  constructor(readonly answer: (fiber: AnyFiber) => Effect.Effect<A, E>) {
+    super()
+  }
+
+  start(fiber: AnyFiber, resume: Resume<A, E>): undefined {
+    resume(this.answer(fiber))
+  }
+
+  override commit(): Effect.Effect<A, E> {
+    return Effect.withFiberRuntime(this.answer)
   }
 }
 
 /** What is answered at once, by the fiber that asks. */
 export const answered = <A, E = never>(answer: (fiber: AnyFiber) => Effect.Effect<A, E>): Call<A, E> =>
-  new Call((fiber, resume) => {
-    resume(answer(fiber))
-    return undefined
-  })
+  new Answered(answer)
 
 /** What comes after the end of a call, made as the call starts. */
 export type Ending<A, E, B, E2> = (fiber: AnyFiber) => (end: Effect.Effect<A, E>) => Effect.Effect<B, E2>
+
+class Followed<A, E, B, E2> extends Call<B, E2> {
+  constructor(
+    private readonly call: Call<A, E>,
+    private readonly ending: Ending<A, E, B, E2>
+  ) {
+    super()
+  }
+
+  start(fiber: AnyFiber, resume: Resume<B, E2>): GiveUp | undefined {
+    const ended = this.ending(fiber)
+    return this.call.start(fiber, (end) => resume(ended(end)))
+  }
+}
 
 /** The effect with what comes after its end. A call stays a call: what comes after it takes no time. */
 export const followed = <A, E, B, E2>(self: Effect.Effect<A, E>, ending: Ending<A, E, B, E2>): Effect.Effect<B, E2> =>
@@ -61,11 +92,9 @@ export const followed = <A, E, B, E2>(self: Effect.Effect<A, E>, ending: Ending<
 
 /** A call that was started, and may have ended. */
 export class Started<A, E> {
-  /** Told of the end that is yet to come. */
-  onEnd: (() => void) | undefined
   private end: Effect.Effect<A, E> | undefined
   private resume: Resume<A, E> | undefined
-  private readonly giveUp: (() => void) | undefined
+  private giveUp: GiveUp | undefined
 
   constructor(call: Call<A, E>, fiber: AnyFiber) {
     try {
@@ -92,24 +121,26 @@ export class Started<A, E> {
   }
 
   /** The first end counts. */
-  private settle(end: Effect.Effect<A, E>): void {
+  protected settle(end: Effect.Effect<A, E>): void {
     if (this.end !== undefined) return
     this.end = end
-    this.onEnd?.()
     // Calls that were kept would keep their fibers, and so the calls that these make next: garbage collection took twice
     // the time.
     const { resume } = this
     this.resume = undefined
+    this.giveUp = undefined
     resume?.(end)
   }
 
   /** Ends it for who waits, and says that nobody does any more. */
-  abandon(end: Effect.Effect<A, E>): void {
+  protected abandon(end: Effect.Effect<A, E>): void {
     this.giveUp?.()
     this.settle(end)
   }
 }
 
 /** The effect once it has begun: its end, if it needs no more than this fiber. */
-export const startIn = <A, E, R>(fiber: AnyFiber, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  self instanceof Call ? new Started<A, E>(self, fiber).effect : self
+export const startIn = <A, E, R>(fiber: AnyFiber, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  if (self instanceof Answered) return eager.applied<AnyFiber, A, E, never>(self.answer, fiber)
+  return self instanceof Call ? new Started<A, E>(self, fiber).effect : self
+}

@@ -19,7 +19,8 @@ export const suspend = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect
   }
 }
 
-const applied = <A, B, E, R>(f: (value: A) => Effect.Effect<B, E, R>, value: A): Effect.Effect<B, E, R> => {
+/** The same of what is made of a value. */
+export const applied = <A, B, E, R>(f: (value: A) => Effect.Effect<B, E, R>, value: A): Effect.Effect<B, E, R> => {
   try {
     return f(value)
   } catch (defect) {
@@ -54,3 +55,16 @@ export const matchEffect = <A, E, R, B, E2, R2, C, E3, R3>(
   }
 ): Effect.Effect<B | C, E2 | E3, R | R2 | R3> =>
   hasEnded(self) && Exit.isSuccess(self) ? applied(ends.onSuccess, self.value) : Effect.matchEffect(self, ends)
+
+/** What has succeeded stays the exit that it is. */
+export const tapBoth = <A, E, R, E2, R2, E3, R3>(
+  self: Effect.Effect<A, E, R>,
+  ends: {
+    readonly onFailure: (error: E) => Effect.Effect<unknown, E2, R2>
+    readonly onSuccess: (value: A) => Effect.Effect<unknown, E3, R3>
+  }
+): Effect.Effect<A, E | E2 | E3, R | R2 | R3> => {
+  if (!hasEnded(self) || Exit.isFailure(self)) return Effect.tapBoth(self, ends)
+  const tapped = applied(ends.onSuccess, self.value)
+  return hasEnded(tapped) && Exit.isSuccess(tapped) ? self : Effect.zipRight(tapped, self)
+}

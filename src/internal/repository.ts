@@ -55,13 +55,13 @@ const measured =
         )
       }
       return (end) =>
-        eager.matchEffect(end, {
+        eager.tapBoth(end, {
           onFailure: (error) =>
-            latency().pipe(
-              Effect.zipRight(forEachOperation(about, (operation) => metrics.recordError(operation, error.reason))),
-              Effect.zipRight(Effect.fail(error))
+            Effect.zipRight(
+              latency(),
+              forEachOperation(about, (operation) => metrics.recordError(operation, error.reason))
             ),
-          onSuccess: (value) => eager.flatMap(latency(), () => Effect.succeed(value))
+          onSuccess: latency
         })
     })
 

@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
-import { Call, followed, nowIn } from "./call.js"
+import { Call, followed, nowIn, waiting } from "./call.js"
 import type { Completed, CompleteReply, CompleteRequest, Corrupted, Driver, State } from "./protocol.js"
 import { storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
@@ -102,7 +102,7 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
     })
     const { unsafeGet } = copies
     return unsafeGet !== undefined && asking instanceof Call
-      ? new Call((fiber, resume) => {
+      ? waiting((fiber, resume) => {
           const now = nowIn(fiber)
           const copy = current(unsafeGet(identifiers, now), now)
           if (copy === undefined) return asking.start(fiber, resume)

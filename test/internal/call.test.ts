@@ -4,14 +4,14 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as TestClock from "effect/TestClock"
-import { type AnyFiber, answered, Call, followed, nowIn, type Resume } from "../../src/internal/call.js"
+import { type AnyFiber, answered, Call, followed, nowIn, type Resume, waiting } from "../../src/internal/call.js"
 import { makeDeadlines } from "../../src/internal/engine/deadlines.js"
 
 /** A call that ends when the test says so, and tells how often it was given up. */
 const makeOpenCall = () => {
   let resume: Resume<string, string> = () => {}
   const open = { starts: 0, givenUp: 0, end: (end: Effect.Effect<string, string>) => resume(end) }
-  const call = new Call<string, string>((_, given) => {
+  const call = waiting<string, string>((_, given) => {
     open.starts++
     resume = given
     return () => {

@@ -29,6 +29,30 @@ interface Deadline {
   readonly expire: () => void
 }
 
+/** A call that needs no fiber: its deadline, like its answer, only tells whoever waits. */
+class Bounded<A, E> extends Started<A, E> implements Deadline {
+  at = 0
+
+  constructor(
+    call: Call<A, E>,
+    fiber: AnyFiber,
+    private readonly onTimeout: () => E,
+    private readonly pending: Set<Deadline>
+  ) {
+    super(call, fiber)
+  }
+
+  expire(): void {
+    this.abandon(Effect.suspend(() => Effect.fail(this.onTimeout())))
+  }
+
+  protected override settle(end: Effect.Effect<A, E>): void {
+    // Before it is pending it may have been answered, and is not made to its end.
+    if (this.at > 0) this.pending.delete(this)
+    super.settle(end)
+  }
+}
+
 export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(function* () {
   const pending = new Set<Deadline>()
   const wake = Effect.unsafeMakeLatch(false)
@@ -71,24 +95,6 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
       nextTick = deadline.at
       wake.unsafeOpen()
     }
-  }
-
-  /** Its deadline, like its answer, only tells whoever waits. */
-  const withoutFiber = <A, E>(
-    call: Call<A, E>,
-    fiber: AnyFiber,
-    millis: number,
-    onTimeout: () => E
-  ): Effect.Effect<A, E> => {
-    const started = new Started(call, fiber)
-    if (started.hasEnded) return started.effect
-    const deadline: Deadline = {
-      at: nowIn(fiber) + millis,
-      expire: () => started.abandon(Effect.suspend(() => Effect.fail(onTimeout())))
-    }
-    started.onEnd = () => pending.delete(deadline)
-    add(deadline)
-    return started.effect
   }
 
   /** Starts at once: what is answered at once is not waited for, and what is sent is sent in this turn. */
@@ -139,9 +145,13 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     if (isClosed) {
       return Effect.daemonChildren(Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout }))
     }
-    return call instanceof Call
-      ? withoutFiber<A, E>(call, fiber, millis, onTimeout)
-      : inFiber(call, fiber, millis, onTimeout)
+    if (!(call instanceof Call)) return inFiber(call, fiber, millis, onTimeout)
+    const bounded = new Bounded<A, E>(call, fiber, onTimeout, pending)
+    if (!bounded.hasEnded) {
+      bounded.at = nowIn(fiber) + millis
+      add(bounded)
+    }
+    return bounded.effect
   }
 
   return {
