@@ -28,8 +28,8 @@ import { type Beginning, type Begun, type Caller, claimRequest, type ExecutionRe
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
-  /** The requests that are asking the store: shutdown waits for them. */
-  readonly leaders: Set<ExecutionRequest>
+  /** How many requests are asking the store: shutdown waits for them. */
+  readonly leaders: { count: number }
 }
 
 /** Since when a caller may have waited for others, until when it will, and whether it has. */
@@ -322,18 +322,20 @@ export const makeBegin = (
       heldUntil: request.blockedBy === "TakenOver" ? patience.since + request.lease : 0,
       isGhost: false
     }
-    leaders.add(request)
+    leaders.count++
     const beginning =
       failure === undefined
         ? claim(request, caller, claiming)
-        : (storageFailure(request, failure) ?? degraded(request, claiming, nowIn(caller.fiber), failure))
+        : eager.suspend(
+            () => storageFailure(request, failure) ?? degraded(request, claiming, nowIn(caller.fiber), failure)
+          )
     return eager.matchCauseEffect(beginning, {
       onSuccess: (begun) => {
-        leaders.delete(request)
+        leaders.count--
         return Effect.succeed(begun)
       },
       onFailure: (cause) => {
-        leaders.delete(request)
+        leaders.count--
         flights.move(flight, { _tag: "unrecorded" })
         const failed = Effect.failCause(cause)
         return claiming.isGhost ? Effect.zipRight(background.releaseGhost(request, claiming.token), failed) : failed
@@ -357,10 +359,12 @@ export const makeBegin = (
   }
 
   const lookedUp = (request: ExecutionRequest): Beginning => {
-    leaders.add(request)
+    leaders.count++
     return Effect.ensuring(
-      lookUp(request),
-      Effect.sync(() => leaders.delete(request))
+      eager.suspend(() => lookUp(request)),
+      Effect.sync(() => {
+        leaders.count--
+      })
     )
   }
 

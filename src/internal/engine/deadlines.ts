@@ -6,6 +6,7 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type AnyFiber, Call, nowIn, Started } from "../call.js"
 import { sleepUnless } from "../sleep.js"
+import { Chain, type Link } from "./chain.js"
 import { loop } from "./loop.js"
 
 export interface Deadlines {
@@ -24,20 +25,23 @@ export interface Deadlines {
   ) => Effect.Effect<A, E, R>
 }
 
-interface Deadline {
+interface Deadline extends Link<Deadline> {
   readonly at: number
   readonly expire: () => void
 }
 
 /** A call that needs no fiber: its deadline, like its answer, only tells whoever waits. */
 class Bounded<A, E> extends Started<A, E> implements Deadline {
-  at = 0
+  at = Number.POSITIVE_INFINITY
+  isIn = false
+  previous: Deadline | undefined
+  next: Deadline | undefined
 
   constructor(
     call: Call<A, E>,
     fiber: AnyFiber,
     private readonly onTimeout: () => E,
-    private readonly pending: Set<Deadline>
+    private readonly pending: Chain<Deadline>
   ) {
     super(call, fiber)
   }
@@ -47,20 +51,20 @@ class Bounded<A, E> extends Started<A, E> implements Deadline {
   }
 
   protected override settle(end: Effect.Effect<A, E>): void {
-    // Before it is pending it may have been answered, and is not made to its end.
-    if (this.at > 0) this.pending.delete(this)
+    // It may have been answered before it was made to its end.
+    if (this.isIn) this.pending.delete(this)
     super.settle(end)
   }
 }
 
 export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(function* () {
-  const pending = new Set<Deadline>()
+  const pending = new Chain<Deadline>()
   const wake = Effect.unsafeMakeLatch(false)
   let nextTick = Number.POSITIVE_INFINITY
 
   const expire = (now: number): void => {
     nextTick = Number.POSITIVE_INFINITY
-    for (const deadline of pending) {
+    for (const deadline of pending.toArray()) {
       if (deadline.at > now) {
         nextTick = Math.min(nextTick, deadline.at)
       } else {
@@ -117,6 +121,9 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
           fiber.unsafeInterruptAsFork(fiber.id())
         }
         const deadline: Deadline = {
+          isIn: false,
+          previous: undefined,
+          next: undefined,
           at: nowIn(caller) + millis,
           expire: () => {
             giveUp()

@@ -13,6 +13,7 @@ import { type Grafting, makeGrafting } from "../grafting.js"
 import { makeTokens } from "../tokens.js"
 import { makeBackground } from "./background.js"
 import { type BeginDependencies, makeBegin } from "./begin.js"
+import { Chain } from "./chain.js"
 import { makeFlights } from "./flights.js"
 import { makeLeases } from "./leases.js"
 import type { BeginError, Begun, Caller, ExecutionRequest } from "./request.js"
@@ -74,8 +75,8 @@ export const makeEngine = (
     const background = yield* makeBackground(storage, settings)
     const detached = yield* Scope.make()
     const flights = makeFlights()
-    const owners: BeginDependencies["owners"] = new Set()
-    const leaders: BeginDependencies["leaders"] = new Set()
+    const owners: BeginDependencies["owners"] = new Chain()
+    const leaders: BeginDependencies["leaders"] = { count: 0 }
     let isClosed = false
     const seen = new Set<string>()
 
@@ -83,9 +84,9 @@ export const makeEngine = (
     yield* Effect.addFinalizer(() =>
       Effect.gen(function* () {
         isClosed = true
-        const hasOwners = () => owners.size + leaders.size > 0
+        const hasOwners = () => owners.size + leaders.count > 0
         yield* ended(hasOwners, settings.shutdownGrace)
-        yield* Effect.forEach([...owners], (owner) => owner.interrupt(), { discard: true })
+        yield* Effect.forEach(owners.toArray(), (owner) => owner.interrupt(), { discard: true })
         yield* ended(hasOwners, 2 * settings.storageTimeout)
         yield* ended(() => background.size() > 0, settings.storageTimeout)
         yield* background.close

@@ -8,6 +8,7 @@ import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { ClaimReply, Completed, RenewReply } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { logsAbout } from "../tracing.js"
+import { Chain, type Link } from "./chain.js"
 import { loop } from "./loop.js"
 import { untraced } from "./request.js"
 import type { Storage } from "./storage.js"
@@ -17,7 +18,7 @@ export type Loss =
   | { readonly _tag: "Lost"; readonly record: Completed | undefined }
   | { readonly _tag: "Unreachable"; readonly error: IdempotencyStorageError }
 
-export interface Lease {
+export interface Lease extends Link<Lease> {
   readonly identifiers: IdempotencyIdentifiers
   readonly token: string
   readonly millis: number
@@ -32,20 +33,23 @@ export interface Lease {
 }
 
 export interface Leases {
-  readonly add: (lease: Omit<Lease, "dueAt">) => Lease
+  readonly add: (lease: Lease) => void
   readonly remove: (lease: Lease) => void
   readonly size: () => number
 }
 
+/** When a lease that was confirmed is to be renewed. */
+export const dueAfter = (confirmedAt: number, millis: number): number => confirmedAt + millis / 3
+
 export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const leases = new Set<Lease>()
+    const leases = new Chain<Lease>()
     const wake = Effect.unsafeMakeLatch(false)
     let nextTick = Number.POSITIVE_INFINITY
 
     const confirm = (lease: Lease, sentAt: number): void => {
       lease.confirmedAt = sentAt
-      lease.dueAt = sentAt + lease.millis / 3
+      lease.dueAt = dueAfter(sentAt, lease.millis)
     }
 
     const lose = (lease: Lease, loss: Loss): Effect.Effect<void> => {
@@ -61,7 +65,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
     const isMine = (reply: ClaimReply): boolean => reply._tag === "AlreadyMine" || reply._tag === "Claimed"
 
     const handle = (lease: Lease, reply: RenewReply, sentAt: number): Effect.Effect<void> => {
-      if (!leases.has(lease)) return Effect.void
+      if (!lease.isIn) return Effect.void
       if (reply._tag === "Failed") return unreachable(lease, reply.error, sentAt)
       if (reply._tag !== "Lost") return Effect.sync(() => confirm(lease, sentAt))
       const { record } = reply
@@ -76,7 +80,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
     }
 
     const unreachable = (lease: Lease, error: IdempotencyStorageError, now: number): Effect.Effect<void> => {
-      if (!leases.has(lease)) return Effect.void
+      if (!lease.isIn) return Effect.void
       lease.dueAt = now + lease.millis / 12
       return lease.stopsWhenUnreachable && now - lease.confirmedAt >= lease.millis
         ? lose(lease, { _tag: "Unreachable", error })
@@ -120,9 +124,9 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
     /** Renews what is due or soon will be, then waits for the next. */
     const tick = Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
-      const due = [...leases].filter((lease) => lease.dueAt - lease.millis / 12 <= now)
+      const due = leases.toArray().filter((lease) => lease.dueAt - lease.millis / 12 <= now)
       yield* Effect.forEach(together(due), (leases) => renew(leases, now), { concurrency: "unbounded", discard: true })
-      nextTick = [...leases].reduce((earliest, lease) => Math.min(earliest, lease.dueAt), Number.POSITIVE_INFINITY)
+      nextTick = leases.toArray().reduce((earliest, lease) => Math.min(earliest, lease.dueAt), Number.POSITIVE_INFINITY)
       yield* wake.close
       if (nextTick === Number.POSITIVE_INFINITY) return yield* wake.await
       const later = yield* Clock.currentTimeMillis
@@ -131,18 +135,14 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
     yield* loop("renewal", tick)
 
     return {
-      add: (fields) => {
-        const lease: Lease = { ...fields, dueAt: fields.confirmedAt + fields.millis / 3 }
+      add: (lease) => {
         leases.add(lease)
         if (lease.dueAt < nextTick) {
           nextTick = lease.dueAt
           wake.unsafeOpen()
         }
-        return lease
       },
-      remove: (lease) => {
-        leases.delete(lease)
-      },
+      remove: (lease) => leases.delete(lease),
       size: () => leases.size
     }
   })

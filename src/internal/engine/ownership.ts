@@ -13,9 +13,9 @@ import * as eager from "../eager.js"
 import { pollDelay } from "../polling.js"
 import type { CompleteReply, Outcome, Step } from "../protocol.js"
 import { sleepFor } from "../sleep.js"
-import type { Dependencies } from "./dependencies.js"
+import type { Dependencies, Owning } from "./dependencies.js"
 import type { Flight, Phase, Recorded } from "./flights.js"
-import type { Lease, Loss } from "./leases.js"
+import { dueAfter, type Lease, type Loss } from "./leases.js"
 import {
   type Caller,
   claimRequest,
@@ -45,7 +45,10 @@ export interface Grant {
 const longestHoldInLeases = 10
 
 /** Methods, as closures would be made anew for each execution: 5 % of what it allocates. */
-class Owner implements Ownership {
+class Owner implements Ownership, Owning {
+  isIn = false
+  previous: Owning | undefined
+  next: Owning | undefined
   readonly attempt: number
   readonly steps: ReadonlyArray<Step>
   readonly flight: Flight | undefined
@@ -71,18 +74,23 @@ class Owner implements Ownership {
     this.lease =
       claimedAt === undefined
         ? undefined
-        : engine.leases.add({
+        : {
+            isIn: false,
+            previous: undefined,
+            next: undefined,
             identifiers: request.identifiers,
             token,
             millis: request.lease,
             stopsWhenUnreachable: isStrict(request),
             reclaim: request.guarantee === "at-most-once" ? this.claim() : undefined,
             confirmedAt: claimedAt,
+            dueAt: dueAfter(claimedAt, request.lease),
             onLoss: (why) => {
               this.stoppedBy = why
               return Effect.zipRight(engine.metrics.recordLeaseLost(this.operation), this.interrupt())
             }
-          })
+          }
+    if (this.lease !== undefined) engine.leases.add(this.lease)
     engine.owners.add(this)
   }
 
