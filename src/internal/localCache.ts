@@ -2,24 +2,29 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { IdempotencyValidationError } from "../IdempotencyError.js"
 import type { IdempotencyRepository } from "../IdempotencyRepository.js"
+import { Chain, type Link } from "./chain.js"
 import { readOptions } from "./options.js"
 import type { Completed, Driver } from "./protocol.js"
 import { type Copies, type Copy, withCopies } from "./settledCopies.js"
 import { storedKey } from "./storedKey.js"
 
-interface Entry {
+interface Entry extends Link<Entry> {
+  readonly key: string
   readonly record: Completed
   readonly until: number
   readonly bytes: number
 }
 
-/** Copies in this process, least recently used first; those that are used no more go first. */
+/** Copies in this process; those that are used no more go first. */
 const makeLocalCopies = (capacity: number, maxBytes: number): Copies => {
   const entries = new Map<string, Entry>()
+  /** Least recently used first. */
+  const uses = new Chain<Entry>()
   let bytes = 0
 
-  const drop = (key: string, entry: Entry): void => {
-    entries.delete(key)
+  const drop = (entry: Entry): void => {
+    entries.delete(entry.key)
+    uses.delete(entry)
     bytes -= entry.bytes
   }
 
@@ -27,28 +32,34 @@ const makeLocalCopies = (capacity: number, maxBytes: number): Copies => {
     const entry = entries.get(key)
     if (entry === undefined) return undefined
     if (now >= entry.until) {
-      drop(key, entry)
+      drop(entry)
       return undefined
     }
-    entries.delete(key)
-    entries.set(key, entry)
+    uses.delete(entry)
+    uses.add(entry)
     return entry.record
   }
 
   const put = ({ identifiers, record, until }: Copy): void => {
     const key = storedKey(identifiers)
     const before = entries.get(key)
-    if (before !== undefined) drop(key, before)
+    if (before !== undefined) drop(before)
     // An unavailable result may be one that this process could not store, and another still can.
     if (record.outcome._tag === "Unavailable") return
-    const entry = { record, until, bytes: Buffer.byteLength(key) + Buffer.byteLength(record.outcome.encoded) }
+    const entry: Entry = {
+      isIn: false,
+      previous: undefined,
+      next: undefined,
+      key,
+      record,
+      until,
+      bytes: Buffer.byteLength(key) + Buffer.byteLength(record.outcome.encoded)
+    }
     if (entry.bytes > maxBytes) return
     entries.set(key, entry)
+    uses.add(entry)
     bytes += entry.bytes
-    for (const [oldest, its] of entries) {
-      if (entries.size <= capacity && bytes <= maxBytes) return
-      drop(oldest, its)
-    }
+    while (uses.first !== undefined && (entries.size > capacity || bytes > maxBytes)) drop(uses.first)
   }
 
   return {
@@ -61,7 +72,7 @@ const makeLocalCopies = (capacity: number, maxBytes: number): Copies => {
         for (const ids of identifiers) {
           const key = storedKey(ids)
           const entry = entries.get(key)
-          if (entry !== undefined) drop(key, entry)
+          if (entry !== undefined) drop(entry)
         }
       })
   }

@@ -5,8 +5,8 @@ import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type AnyFiber, Call, nowIn, Started } from "../call.js"
+import { Chain, type Link } from "../chain.js"
 import { sleepUnless } from "../sleep.js"
-import { Chain, type Link } from "./chain.js"
 import { loop } from "./loop.js"
 
 export interface Deadlines {

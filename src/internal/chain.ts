@@ -12,7 +12,8 @@ export interface Link<Self> {
 
 export class Chain<Member extends Link<Member>> {
   size = 0
-  private first: Member | undefined
+  /** The one that came first. */
+  first: Member | undefined
   private last: Member | undefined
 
   add(member: Member): void {
