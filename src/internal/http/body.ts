@@ -97,59 +97,58 @@ const memoized = <A>(make: () => A): (() => A) => {
   }
 }
 
-/**
- * The request with a body of these bytes. It inherits from the given one, so that what platforms find on their own
- * requests (the response to write to, a promise to resolve) is there.
- */
-export const withBody = (request: Request, bytes: Uint8Array): Request => {
+/** What a request says of its body. */
+type Members = Pick<
+  Request,
+  "arrayBuffer" | "json" | "modify" | "multipart" | "multipartStream" | "source" | "stream" | "text" | "urlParamsBody"
+>
+
+const membersOf = (request: Request, bytes: Uint8Array): { readonly [Name in keyof Members]: () => Members[Name] } => {
   const failed = (cause: unknown) => new HttpServerError.RequestError({ request, reason: "Decode", cause })
   const attempt = <A>(evaluate: () => A): Effect.Effect<A, HttpServerError.RequestError> =>
     Effect.try({ try: evaluate, catch: failed })
   const text = memoized(() => new TextDecoder().decode(bytes))
-  const source = memoized(() =>
-    request.source instanceof globalThis.Request ? webSource(request.source, bytes) : request.source
+  const stream = memoized(
+    (): Stream.Stream<Uint8Array> =>
+      Stream.suspend(() => (bytes.length === 0 ? Stream.empty : Stream.succeed(bytes.slice())))
   )
-  const stream: Stream.Stream<Uint8Array> = Stream.suspend(() =>
-    bytes.length === 0 ? Stream.empty : Stream.succeed(bytes.slice())
+  const multipartStream = memoized(() =>
+    Stream.suspend(() => Stream.pipeThroughChannel(stream(), Multipart.makeChannel<never>(request.headers)))
   )
-  const multipartStream = Stream.suspend(() =>
-    Stream.pipeThroughChannel(stream, Multipart.makeChannel<never>(request.headers))
-  )
-  const multipart = memoized(() => Effect.runSync(Effect.cached(Multipart.toPersisted(multipartStream))))
-
-  const members: Pick<
-    Request,
-    "arrayBuffer" | "json" | "modify" | "multipart" | "multipartStream" | "source" | "stream" | "text" | "urlParamsBody"
-  > = {
-    get source() {
-      return source()
-    },
-    get multipart() {
-      return multipart()
-    },
-    multipartStream,
+  return {
+    source: memoized(() =>
+      request.source instanceof globalThis.Request ? webSource(request.source, bytes) : request.source
+    ),
     stream,
-    text: Effect.sync(text),
-    json: attempt(() => (text() === "" ? null : JSON.parse(text()))),
-    urlParamsBody: attempt(() => UrlParams.fromInput(new URLSearchParams(text()))),
-    arrayBuffer: Effect.sync(() => bytes.slice().buffer),
-    modify: (options) => withBody(request.modify(options), bytes)
+    multipartStream,
+    multipart: memoized(() => Effect.runSync(Effect.cached(Multipart.toPersisted(multipartStream())))),
+    text: () => Effect.sync(text),
+    json: () => attempt(() => (text() === "" ? null : JSON.parse(text()))),
+    urlParamsBody: () => attempt(() => UrlParams.fromInput(new URLSearchParams(text()))),
+    arrayBuffer: () => Effect.sync(() => bytes.slice().buffer),
+    modify: () => (options) => withBody(request.modify(options), bytes)
   }
-  const inherited: Request = Object.create(request, {
-    ...Object.getOwnPropertyDescriptors(members),
-    [bufferedSymbol]: { value: true },
-    [handledSymbol]: {
-      get: () => Reflect.get(request, handledSymbol),
-      set: (value: unknown) => Reflect.set(request, handledSymbol, value)
-    }
-  })
-  return inherited
 }
 
+/** What tells a request that comes from {@link withBody}. */
 const bufferedSymbol = Symbol("effect-idempotency/buffered")
 
-/** Whether the request comes from {@link withBody}. */
-export const isBuffered = (request: Request): boolean => Predicate.hasProperty(request, bufferedSymbol)
+/**
+ * The request with a body of these bytes. All else is the given one's, and what is set is set on that: platforms find
+ * there what they look for on their own requests (the response to write to, a promise to resolve), and leave there that
+ * a response was sent. Not an object that inherits from it: engines take long to make a prototype of an object, and to
+ * find their way on one of a kind.
+ */
+export const withBody = (request: Request, bytes: Uint8Array): Request => {
+  const members = new Map<PropertyKey, () => unknown>(Object.entries(membersOf(request, bytes)))
+  return new Proxy(request, {
+    get: (target, name): unknown => {
+      if (name === bufferedSymbol) return true
+      const member = members.get(name)
+      return member === undefined ? Reflect.get(target, name, target) : member()
+    }
+  })
+}
 
-/** By this the platform marks a request whose response it has sent: on the one that it was given. */
-const handledSymbol = Symbol.for("@effect/platform/HttpApp/handled")
+/** Whether the request comes from {@link withBody}. */
+export const isBuffered = (request: Request): boolean => Reflect.get(request, bufferedSymbol) === true
