@@ -3,17 +3,10 @@
  *
  * By ECharts: it draws SVG to a string without a browser or a canvas, and is one package with one dependency of its own.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import type { Goal } from "./goals.js"
 import { chart, howToInstall, isInstalled, load } from "./peers/modules.js"
-import type { Row } from "./rows.js"
-
-interface Results {
-  readonly machine: { readonly node: string; readonly cpu: string; readonly date: string }
-  readonly goals: ReadonlyArray<Goal>
-  readonly rows: ReadonlyArray<Row>
-}
+import { readResults } from "./results.js"
 
 interface ECharts {
   readonly init: (
@@ -29,10 +22,13 @@ interface ECharts {
 
 const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
-const source = fileOf("./results.json")
-if (!existsSync(source)) throw new Error("there are no results yet: npm run bench")
+const results = readResults()
+const redis = results?.topics["redis"]
+if (results === undefined || redis === undefined)
+  throw new Error("there are no results yet: npm run bench -- --only redis")
 if (!isInstalled(chart)) throw new Error(`the library that draws is not installed: ${howToInstall}`)
-const { goals, machine, rows }: Results = JSON.parse(readFileSync(source, "utf8"))
+const { goals } = results
+const { machine, rows } = redis
 
 /** What others are compared in, too: the table has the rest. */
 const drawn = [1, 100]

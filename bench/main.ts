@@ -1,5 +1,6 @@
 /**
- * `npm run bench`: measures, prints a table, and writes `bench/results.json`, which `npm run bench:chart` draws.
+ * `npm run bench`: measures, prints a table, and writes each topic into `bench/results.json` as it ends, which
+ * `npm run bench:chart` draws.
  *
  * It measures the build, as it is published: tsx, which runs the sources, adds to each of their functions.
  *
@@ -12,14 +13,12 @@
  *
  * The peers, and the library that draws, are installed with `npm ci --prefix bench`; without them all else is measured.
  */
-import { writeFileSync } from "node:fs"
 import { cpus } from "node:os"
-import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import * as Effect from "effect/Effect"
-import { goals } from "./goals.js"
 import { howToInstall, peersAreInstalled, versions } from "./peers/modules.js"
 import { summaryOf, tableOf } from "./report.js"
+import { type Machine, writeResults } from "./results.js"
 import type { Row } from "./rows.js"
 import type { Scenario, Setting } from "./scenario.js"
 import { callers } from "./scenarios/callers.js"
@@ -72,7 +71,7 @@ const setting: Setting = {
   withPeers: peersAreInstalled()
 }
 
-const machine = {
+const machine: Machine = {
   node: process.version,
   cpu: `${cpus().length} × ${cpus()[0]?.model ?? "unknown"}`,
   date: new Date().toISOString(),
@@ -81,12 +80,16 @@ const machine = {
 
 const all = Effect.gen(function* () {
   const rows: Array<Row> = []
+  const byTopic = new Map<string, ReadonlyArray<Row>>()
   for (const scenario of scenarios) {
     const start = performance.now()
     const measured = yield* Effect.scoped(scenario.run(setting))
     console.log(tableOf(measured))
     console.error(`\n(${scenario.topic}: ${Math.round((performance.now() - start) / 1000)} s)`)
     rows.push(...measured)
+    const ofTopic = [...(byTopic.get(scenario.topic) ?? []), ...measured]
+    byTopic.set(scenario.topic, ofTopic)
+    writeResults(scenario.topic, { machine, effort: setting.effort, rows: ofTopic })
   }
   return rows
 })
@@ -97,7 +100,5 @@ console.log(
 )
 const rows = await Effect.runPromise(all)
 console.log(`\n${summaryOf(rows)}`)
-const results = fileURLToPath(new URL("./results.json", import.meta.url))
-writeFileSync(results, `${JSON.stringify({ machine, effort: setting.effort, goals, rows }, undefined, 2)}\n`)
 // Peers leave handles open.
 process.exit()

@@ -13,7 +13,7 @@ import { directoryFor } from "../../test/support/servers.js"
 import { atEach, compareFirst, compareReplay } from "../comparisons.js"
 import { bothWays, engineOver, oursOver, runOver } from "../ours.js"
 import type { Row } from "../rows.js"
-import type { Scenario } from "../scenario.js"
+import type { Scenario, Setting } from "../scenario.js"
 import { type Database, numberOf, rawSql, storeOf } from "../sqlStore.js"
 
 type Clients = Layer.Layer<SqlClient.SqlClient>
@@ -53,7 +53,11 @@ const openSqlite: Effect.Effect<Opened, unknown, Scope.Scope> = Effect.gen(funct
   return yield* open(Layer.orDie(SqliteClient.layer({ filename })))
 })
 
-const scenario = (topic: string, opened: Effect.Effect<Opened, unknown, Scope.Scope>): Scenario => {
+const scenario = (
+  topic: string,
+  opened: Effect.Effect<Opened, unknown, Scope.Scope>,
+  mostCallers = Number.POSITIVE_INFINITY
+): Scenario => {
   const kinds = [
     { name: `${topic}/first, same transaction`, compared: compareFirst, limit: "together", also: true },
     { name: `${topic}/replay 200 B, same transaction`, compared: compareReplay, limit: "together", also: false },
@@ -63,8 +67,10 @@ const scenario = (topic: string, opened: Effect.Effect<Opened, unknown, Scope.Sc
   return {
     topic,
     names: kinds.map(({ name }) => name),
-    run: (setting) =>
+    run: (asked) =>
       Effect.gen(function* () {
+        const concurrencies = asked.concurrencies.filter((callers) => callers <= mostCallers)
+        const setting: Setting = { ...asked, concurrencies }
         const { ours, raw } = yield* opened
         const client = Layer.succeed(SqlClient.SqlClient, ours.client)
         yield* Effect.provide(SqlIdempotencyRepository.migration, client)
@@ -89,4 +95,5 @@ const scenario = (topic: string, opened: Effect.Effect<Opened, unknown, Scope.Sc
 }
 
 export const postgres: Scenario = scenario("postgres", openPostgres)
-export const sqlite: Scenario = scenario("sqlite", openSqlite)
+/** All wait for one connection, in a semaphore that asks each of them again whenever it is free: 1000 never end. */
+export const sqlite: Scenario = scenario("sqlite", openSqlite, 100)
