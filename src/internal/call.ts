@@ -6,7 +6,6 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
-import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as eager from "./eager.js"
 
@@ -90,57 +89,6 @@ class Followed<A, E, B, E2> extends Call<B, E2> {
 export const followed = <A, E, B, E2>(self: Effect.Effect<A, E>, ending: Ending<A, E, B, E2>): Effect.Effect<B, E2> =>
   self instanceof Call ? self.followed(ending) : Effect.withFiberRuntime((fiber) => ending(fiber)(self))
 
-/** A call that was started, and may have ended. */
-export class Started<A, E> {
-  private end: Effect.Effect<A, E> | undefined
-  private resume: Resume<A, E> | undefined
-  private giveUp: GiveUp | undefined
-
-  constructor(call: Call<A, E>, fiber: AnyFiber) {
-    try {
-      this.giveUp = call.start(fiber, (end) => this.settle(end))
-    } catch (defect) {
-      this.settle(Exit.die(defect))
-    }
-  }
-
-  get hasEnded(): boolean {
-    return this.end !== undefined
-  }
-
-  /** Its end, waited for if it has not come. Not to be interrupted. */
-  get effect(): Effect.Effect<A, E> {
-    return (
-      this.end ??
-      Effect.async((resume) => {
-        // The fiber may have let others run on its way here: then the end may have come.
-        if (this.end === undefined) this.resume = resume
-        else resume(this.end)
-      })
-    )
-  }
-
-  /** The first end counts. */
-  protected settle(end: Effect.Effect<A, E>): void {
-    if (this.end !== undefined) return
-    this.end = end
-    // Calls that were kept would keep their fibers, and so the calls that these make next: garbage collection took twice
-    // the time.
-    const { resume } = this
-    this.resume = undefined
-    this.giveUp = undefined
-    resume?.(end)
-  }
-
-  /** Ends it for who waits, and says that nobody does any more. */
-  protected abandon(end: Effect.Effect<A, E>): void {
-    this.giveUp?.()
-    this.settle(end)
-  }
-}
-
-/** The effect once it has begun: its end, if it needs no more than this fiber. */
-export const startIn = <A, E, R>(fiber: AnyFiber, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
-  if (self instanceof Answered) return eager.applied<AnyFiber, A, E, never>(self.answer, fiber)
-  return self instanceof Call ? new Started<A, E>(self, fiber).effect : self
-}
+/** The effect as it is once it has begun: its end, if it is answered at once. */
+export const startIn = <A, E, R>(fiber: AnyFiber, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  self instanceof Answered ? eager.applied<AnyFiber, A, E, never>(self.answer, fiber) : self

@@ -10,16 +10,7 @@ import * as Exit from "effect/Exit"
 /** Whether the effect has ended, so that nothing is left to run. */
 export const hasEnded = <A, E, R>(self: Effect.Effect<A, E, R>): self is Exit.Exit<A, E> => Exit.isExit(self)
 
-/** What is thrown is a defect, as everywhere in Effect. */
-export const suspend = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
-  try {
-    return evaluate()
-  } catch (defect) {
-    return Exit.die(defect)
-  }
-}
-
-/** The same of what is made of a value. */
+/** The effect that is made of a value; what is thrown is a defect, as everywhere in Effect. */
 export const applied = <A, B, E, R>(f: (value: A) => Effect.Effect<B, E, R>, value: A): Effect.Effect<B, E, R> => {
   try {
     return f(value)
@@ -27,6 +18,9 @@ export const applied = <A, B, E, R>(f: (value: A) => Effect.Effect<B, E, R>, val
     return Exit.die(defect)
   }
 }
+
+export const suspend = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  applied(evaluate, undefined)
 
 export const flatMap = <A, E, R, B, E2, R2>(
   self: Effect.Effect<A, E, R>,

@@ -121,7 +121,7 @@ const lost = <A>(call: Execution<A>, ownership: Ownership, loss: Loss): AnyEffec
     ownership.abandon("release"),
     Effect.suspend(() => {
       if (record !== undefined && !isOther) {
-        return Effect.zipRight(call.engine.metrics.recordCollision(operation), replay(call, record))
+        return Effect.flatMap(call.engine.metrics.recordCollision(operation), () => replay(call, record))
       }
       // Whoever holds the key now is waited for like anybody else; a run that may have happened is not repeated.
       return isOther || request.inFlight === "fail" || request.guarantee === "at-most-once"
@@ -150,7 +150,6 @@ const run = <A>(call: Execution<A>, ownership: Ownership): AnyEffect<A> => {
   const { engine, fiber, options, request, self } = call
   const { metrics } = engine
   const { idempotencyKey, operation, scope } = request.identifiers
-  traceAttempt(request.trace, ownership.attempt)
   let hasStarted = false
   const started = Effect.suspend(() => {
     hasStarted = true
@@ -171,15 +170,16 @@ const run = <A>(call: Execution<A>, ownership: Ownership): AnyEffect<A> => {
       call,
       call.runtimeFlags
     )
-  const measured = eager.flatMap(unlessInterrupted(call), () =>
-    eager.flatMap(startIn(fiber, metrics.recordExecution(operation)), () =>
+  const measured = eager.flatMap(unlessInterrupted(call), () => {
+    traceAttempt(request.trace, ownership.attempt)
+    return eager.flatMap(startIn(fiber, metrics.recordExecution(operation)), () =>
       eager.flatMap(startIn(fiber, metrics.recordInFlight(operation, 1)), () =>
         eager.flatMap(body(), (exit) =>
           eager.flatMap(startIn(fiber, metrics.recordInFlight(operation, -1)), () => Effect.succeed(exit))
         )
       )
     )
-  )
+  })
   const ended = (exit: Exit.Exit<unknown, unknown>): AnyEffect<A> => {
     if (Exit.isSuccess(exit)) return succeeded(call, ownership, exit.value)
     const loss = ownership.loss()

@@ -54,19 +54,21 @@ const started = (
   runtimeFlags: RuntimeFlags.RuntimeFlags,
   grafting: Grafting
 ): AnyEffect<Exit.Exit<unknown, unknown>> => {
+  const { currentContext } = caller
   const fiberRefs = caller.getFiberRefs()
   let before = fiberRefs
   // What the effect needs its caller needs, and so has it: the type of a fiber does not say.
-  const context = executionContext(caller.currentContext as Context.Context<unknown>, run)
+  const context = executionContext(currentContext as Context.Context<unknown>, run)
   const fiber = Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags }), body, {
     updateRefs: (refs, fiberId) => {
       before = grafting(caller, refs, fiberId)
       return before
     }
   })
+  // All but the context: what the run is asked for ends with the run.
   const inherited = (exit: Exit.Exit<unknown, unknown>) =>
     haveChanged(runtimeFlags, before, fiber.getFiberRefs())
-      ? Effect.as(Fiber.inheritAll(fiber), exit)
+      ? Effect.zipRight(Fiber.inheritAll(fiber), Effect.as(FiberRef.set(FiberRef.currentContext, currentContext), exit))
       : Effect.succeed(exit)
   const exit = fiber.unsafePoll()
   if (exit !== null) return inherited(exit)

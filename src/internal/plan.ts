@@ -142,7 +142,8 @@ export const plan = (
 
   const timeToLive = timeToLiveMillis(engine.domain, name, options.timeToLive)
   if (Either.isLeft(timeToLive)) return Either.left(timeToLive.left)
-  if (identifiers === undefined || Either.isLeft(identifiers)) return Either.right(undefined)
+  if (identifiers === undefined) return Either.right(undefined)
+  if (Either.isLeft(identifiers)) return Either.left(identifiers.left)
   return Either.right({
     identifiers: identifiers.right,
     fingerprint,

@@ -29,6 +29,7 @@ import type { Driver, Outcome } from "./protocol.js"
 import { encodeJson, recordOf, resultUnavailable, toInsert } from "./storedRecord.js"
 import { makeTokens } from "./tokens.js"
 import { inStorageSpan, isTraced } from "./tracing.js"
+import { unfailingMetrics } from "./unfailing.js"
 
 type Repository = Context.Tag.Service<IdempotencyRepository>
 type Metrics = Context.Tag.Service<IdempotencyMetrics>
@@ -85,7 +86,7 @@ export const makeRepository = (
   options: IdempotencyRepository.Options = {}
 ): Effect.Effect<Repository> =>
   Effect.map(Effect.scoped(Layer.build(metricsFromBeneath)), (beneath): Repository => {
-    const metrics = Context.get(beneath, IdempotencyMetrics)
+    const metrics = unfailingMetrics(Context.get(beneath, IdempotencyMetrics))
     const measure = measured(metrics)
     const tokens = makeTokens()
     const timeout = Duration.decode(options.operationTimeout ?? "1 second")

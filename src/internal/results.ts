@@ -96,7 +96,8 @@ const encoded = (call: AnyCall, tag: "Success" | "Failure", text: string): Effec
 }
 
 export const successOf = (call: AnyCall, value: unknown): Effect.Effect<Outcome, never, unknown> => {
-  const outcome = eager.matchCauseEffect(call.engine.codecs.of(call.options.success).encode(value), {
+  const encoding = eager.suspend(() => call.engine.codecs.of(call.options.success).encode(value))
+  const outcome = eager.matchCauseEffect(encoding, {
     // What a schema says of a value repeats the value.
     onFailure: () => notRecorded(call, "JSON does not hold it, or its schema does not encode it"),
     onSuccess: (text) => encoded(call, "Success", text)
@@ -106,13 +107,15 @@ export const successOf = (call: AnyCall, value: unknown): Effect.Effect<Outcome,
 }
 
 /** The failure to record, if the `error` schema encodes it. */
-export const failureOf = (call: AnyCall, error: unknown): Effect.Effect<Outcome | undefined, never, unknown> =>
-  call.options.error === undefined
-    ? Effect.succeed(undefined)
-    : eager.matchCauseEffect(call.engine.codecs.of(call.options.error).encode(error), {
-        onFailure: () => Effect.succeed(undefined),
-        onSuccess: (text) => encoded(call, "Failure", text)
-      })
+export const failureOf = (call: AnyCall, error: unknown): Effect.Effect<Outcome | undefined, never, unknown> => {
+  const { error: schema } = call.options
+  if (schema === undefined) return Effect.succeed(undefined)
+  const encoding = eager.suspend(() => call.engine.codecs.of(schema).encode(error))
+  return eager.matchCauseEffect(encoding, {
+    onFailure: () => Effect.succeed(undefined),
+    onSuccess: (text) => encoded(call, "Failure", text)
+  })
+}
 
 /* What is replayed. */
 

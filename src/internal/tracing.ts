@@ -25,7 +25,7 @@ export interface Trace {
   readonly span: Tracer.Span
   /** The end of its tokens that names the span, where there is one to link replays to. */
   readonly token: string | undefined
-  /** For an end that the exit alone does not tell: a failure of the effect, or one that is replayed. */
+  /** For an end that the exit alone does not tell: a replay, a run without protection, a failure of the effect. */
   outcome: string | undefined
 }
 
@@ -38,22 +38,24 @@ export const isTraced = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =
 /** What stands for a key in spans and logs: the first 16 hexadecimal digits of the SHA-256 of its stored form. */
 export const keyHash = (identifiers: Identity): string => sha256Hex(storedKey(identifiers)).slice(0, 16)
 
-/** Says what a log is about. */
-export const logsAbout =
-  (about: Identity) =>
+/** A logger that dies changes nothing of what is logged about. */
+const annotated =
+  (annotations: () => Readonly<Record<string, string>>) =>
   (log: Effect.Effect<void>): Effect.Effect<void> =>
-    Effect.suspend(() =>
-      Effect.annotateLogs(log, {
-        "idempotency.operation": about.operation,
-        "idempotency.key.hash": keyHash(about)
-      })
+    Effect.catchAllCause(
+      Effect.suspend(() => Effect.annotateLogs(log, annotations())),
+      () => Effect.void
     )
 
+/** Says what a log is about. */
+export const logsAbout = (about: Identity) =>
+  annotated(() => ({ "idempotency.operation": about.operation, "idempotency.key.hash": keyHash(about) }))
+
 /** The same, where no single key is meant. */
-export const logsAboutOperation = (operation: string) => Effect.annotateLogs("idempotency.operation", operation)
+export const logsAboutOperation = (operation: string) => annotated(() => ({ "idempotency.operation": operation }))
 
 /** The same, where all operations are. */
-export const logsAboutStore = (name: string) => Effect.annotateLogs("idempotency.store", name)
+export const logsAboutStore = (name: string) => annotated(() => ({ "idempotency.store": name }))
 
 /** A span that ends with the effect, with what is said of its exit in place of the exit. */
 const inSpan = <A, E, R>(
@@ -95,9 +97,8 @@ const outcomeOf = (cause: Cause.Cause<unknown>): string => {
 }
 
 /**
- * A protected call in its span, executed unless the trace knows better. The span is given to
- * the effect and to the calls of the store, and not to all between them: tracers take their time at each step of a
- * fiber that has a span.
+ * A protected call in its span, executed unless the trace knows better. The span is given to the effect and to the calls
+ * of the store, and not to all between them: tracers take their time at each step of a fiber that has a span.
  */
 export const inExecutionSpan = <A, E, R>(
   store: string,

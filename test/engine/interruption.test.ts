@@ -6,7 +6,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
 import * as TestClock from "effect/TestClock"
+import type { Idempotency } from "../../src/Idempotency.js"
+import { IdempotentExecution } from "../../src/IdempotentExecution.js"
 import { withIdempotency } from "../../src/withIdempotency.js"
 import {
   counting,
@@ -178,6 +181,33 @@ describe("interruption", () => {
       const failing = Effect.zipRight(FiberRef.set(ref, "failed"), Effect.fail("refused"))
       yield* Effect.flip(process.run(withIdempotency(failing, operation, "order-2")))
       expect(yield* FiberRef.get(ref)).toBe("failed")
+    })
+  )
+
+  it.scoped("what surrounds the body does not: its execution ends with it", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const ref = FiberRef.unsafeMake(0)
+      const setting = FiberRef.update(ref, (n) => n + 1)
+      const surrounding = Effect.map(
+        Effect.serviceOption(IdempotentExecution),
+        Option.map(({ idempotencyKey }) => idempotencyKey)
+      )
+      const surroundingAfter = (call: Effect.Effect<unknown, unknown, Idempotency>) =>
+        process.run(Effect.zipRight(Effect.exit(call), surrounding))
+
+      expect(yield* surroundingAfter(withIdempotency(setting, operation, key))).toEqual(Option.none())
+      const failing = Effect.zipRight(setting, Effect.fail("refused"))
+      expect(yield* surroundingAfter(withIdempotency(failing, operation, "order-2"))).toEqual(Option.none())
+      const later = yield* Effect.fork(
+        surroundingAfter(withIdempotency(Effect.delay(setting, "1 second"), operation, "order-3"))
+      )
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(later)).toEqual(Option.none())
+      expect(yield* FiberRef.get(ref)).toBe(3)
+      // Within another execution it is that one's again.
+      const outer = Effect.zipRight(withIdempotency(setting, operation, "inner"), surrounding)
+      expect(yield* process.run(withIdempotency(Effect.map(outer, Option.getOrNull), operation, "outer"))).toBe("outer")
     })
   )
 

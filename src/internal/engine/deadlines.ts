@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import { type AnyFiber, Call, nowIn, Started } from "../call.js"
+import { type AnyFiber, Call, type GiveUp, nowIn, type Resume } from "../call.js"
 import { Chain, type Link } from "../chain.js"
 import { sleepUnless } from "../sleep.js"
 import { loop } from "./loop.js"
@@ -30,12 +30,15 @@ interface Deadline extends Link<Deadline> {
   readonly expire: () => void
 }
 
-/** A call that needs no fiber: its deadline, like its answer, only tells whoever waits. */
-class Bounded<A, E> extends Started<A, E> implements Deadline {
+/** A call that was started and needs no fiber: its deadline, like its answer, only tells whoever waits. */
+class Bounded<A, E> implements Deadline {
   at = Number.POSITIVE_INFINITY
   isIn = false
   previous: Deadline | undefined
   next: Deadline | undefined
+  private end: Effect.Effect<A, E> | undefined
+  private resume: Resume<A, E> | undefined
+  private giveUp: GiveUp | undefined
 
   constructor(
     call: Call<A, E>,
@@ -43,17 +46,45 @@ class Bounded<A, E> extends Started<A, E> implements Deadline {
     private readonly onTimeout: () => E,
     private readonly pending: Chain<Deadline>
   ) {
-    super(call, fiber)
+    try {
+      this.giveUp = call.start(fiber, (end) => this.settle(end))
+    } catch (defect) {
+      this.settle(Exit.die(defect))
+    }
+  }
+
+  get hasEnded(): boolean {
+    return this.end !== undefined
+  }
+
+  /** Its end, waited for if it has not come. Not to be interrupted. */
+  get effect(): Effect.Effect<A, E> {
+    return (
+      this.end ??
+      Effect.async((resume) => {
+        // The fiber may have let others run on its way here: then the end may have come.
+        if (this.end === undefined) this.resume = resume
+        else resume(this.end)
+      })
+    )
   }
 
   expire(): void {
-    this.abandon(Effect.suspend(() => Effect.fail(this.onTimeout())))
+    this.giveUp?.()
+    this.settle(Effect.suspend(() => Effect.fail(this.onTimeout())))
   }
 
-  protected override settle(end: Effect.Effect<A, E>): void {
-    // It may have been answered before it was made to its end.
-    if (this.isIn) this.pending.delete(this)
-    super.settle(end)
+  /** The first end counts. */
+  private settle(end: Effect.Effect<A, E>): void {
+    if (this.end !== undefined) return
+    this.end = end
+    this.pending.delete(this)
+    // Calls that were kept would keep their fibers, and so the calls that these make next: garbage collection took twice
+    // the time.
+    const { resume } = this
+    this.resume = undefined
+    this.giveUp = undefined
+    resume?.(end)
   }
 }
 

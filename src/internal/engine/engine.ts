@@ -12,6 +12,7 @@ import { Chain } from "../chain.js"
 import { type Codecs, makeCodecs } from "../codecs.js"
 import { type Grafting, makeGrafting } from "../grafting.js"
 import { makeTokens } from "../tokens.js"
+import { unfailingMetrics } from "../unfailing.js"
 import { makeBackground } from "./background.js"
 import { type BeginDependencies, makeBegin } from "./begin.js"
 import { makeFlights } from "./flights.js"
@@ -69,7 +70,7 @@ export const makeEngine = (
   Effect.gen(function* () {
     const repository = yield* IdempotencyRepository
     const domain = yield* IdempotencyDomainService
-    const metrics = yield* IdempotencyMetrics
+    const metrics = unfailingMetrics(yield* IdempotencyMetrics)
     const storage = yield* makeStorage(repository.claims, settings, repository.driver.name)
     const leases = yield* makeLeases(storage)
     const background = yield* makeBackground(storage, settings)

@@ -57,7 +57,7 @@ export type BeginError =
 /** Runs an effect with the interruptibility of the caller. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-/** The fiber that the engine is called from, where interruption is off, and how its caller has it. */
+/** The fiber that the engine is called from, where interruption is off, and how to give it back for a wait. */
 export interface Caller {
   readonly fiber: AnyFiber
   readonly restore: Restore
