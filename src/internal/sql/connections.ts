@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
+import type { Deadlines } from "../deadlines.js"
 import { isBusy } from "./errors.js"
 import { type Run, resultOf } from "./records.js"
 import { integerOf } from "./row.js"
@@ -88,6 +89,13 @@ export interface Transaction {
   readonly depth: number
 }
 
+/** Where transactions are opened. */
+export interface Database {
+  readonly client: SqlClient.SqlClient
+  readonly dialect: Dialect
+  readonly deadlines: Deadlines
+}
+
 /** How a transaction is opened. */
 export interface Opening {
   /** As the database spells it. */
@@ -130,28 +138,31 @@ const noAnswer = (): SqlError =>
     message: "No answer"
   })
 
-/** What is not answered in this time is waited for no longer, even where nothing is interrupted. */
-export const answeredWithin =
-  (duration: Duration.DurationInput) =>
-  <A, E, R>(statement: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    statement.pipe(Effect.disconnect, Effect.interruptible, Effect.timeoutFail({ duration, onTimeout: noAnswer }))
+/** What is not answered in so many milliseconds is waited for no longer, even where nothing is interrupted. */
+export type AnsweredWithin = (
+  millis: number
+) => <A, E, R>(statement: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
 
-/** Of a transaction's start and of its end. */
-const endTimeout = Duration.seconds(5)
+export const makeAnsweredWithin =
+  ({ within }: Deadlines): AnsweredWithin =>
+  (millis) =>
+  <A, E, R>(statement: Effect.Effect<A, E, R>) =>
+    within<A, E | SqlError, R>(statement, millis, noAnswer)
 
-const commit = (connection: Connection): Effect.Effect<void, CommitFailure> =>
-  Effect.mapError(answeredWithin(endTimeout)(command(connection, "COMMIT")), (cause) => new CommitFailure(cause))
+/** Milliseconds that a transaction's start may take, and its end. */
+const endTimeout = 5000
 
 /** Rolls back, then gives the connection back: whoever waits for that does not wait for a server that is silent. */
 const rollback = (connection: Connection, scope: Scope.CloseableScope): Effect.Effect<void> =>
   Effect.flatMap(
     Effect.forkDaemon(Effect.ensuring(Effect.ignore(command(connection, "ROLLBACK")), Scope.close(scope, Exit.void))),
-    (fiber) => Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), endTimeout))
+    (fiber) =>
+      Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), Duration.millis(endTimeout)))
   )
 
 /** The client of Postgres forgets a connection that comes after its caller has gone: so it is waited for. */
 const reserve = (
-  client: SqlClient.SqlClient,
+  { client, deadlines }: Database,
   scope: Scope.CloseableScope,
   patience: number
 ): Effect.Effect<Connection, SqlError> => {
@@ -159,12 +170,10 @@ const reserve = (
     new SqlError({ cause: new Error("all connections are taken"), message: "Failed to acquire connection in time" })
   return Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Effect.forkDaemon(Scope.extend(client.reserve, scope)), (fiber) =>
-      Effect.onExit(
-        restore(Effect.timeoutFail(Fiber.join(fiber), { duration: patience, onTimeout: noConnection })),
-        (exit) =>
-          Exit.isSuccess(exit)
-            ? Effect.void
-            : Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), Scope.close(scope, exit)))
+      Effect.onExit(restore(deadlines.within(Fiber.join(fiber), patience, noConnection)), (exit) =>
+        Exit.isSuccess(exit)
+          ? Effect.void
+          : Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), Scope.close(scope, exit)))
       )
     )
   )
@@ -183,21 +192,25 @@ const nothing = Effect.succeed(undefined)
  * transaction is opened if it has an answer.
  */
 export const ownTransaction =
-  (client: SqlClient.SqlClient, dialect: Dialect, { isolation, patience }: Opening) =>
+  (database: Database, { isolation, patience }: Opening) =>
   <A, E, R>(
     body: (transaction: Transaction) => Effect.Effect<A, E, R>,
     before: (connection: Connection) => Effect.Effect<A | undefined, E, R> = () => nothing
   ): Effect.Effect<A, E | BeginFailure | CommitFailure, R> =>
     Effect.uninterruptibleMask((restore) => {
+      const { dialect } = database
+      const answered = makeAnsweredWithin(database.deadlines)(endTimeout)
       const begin = (connection: Connection) => {
         const beginning = Effect.forEach(beginnings(dialect, isolation), (text) => command(connection, text), {
           discard: true
         })
         return Effect.mapError(
-          dialect === "sqlite" ? withoutBlocking(connection)(beginning) : answeredWithin(endTimeout)(beginning),
+          dialect === "sqlite" ? withoutBlocking(connection)(beginning) : answered(beginning),
           (cause) => new BeginFailure(cause)
         )
       }
+      const commit = (connection: Connection) =>
+        Effect.mapError(answered(command(connection, "COMMIT")), (cause) => new CommitFailure(cause))
       const transact = (connection: Connection) => {
         const transaction: Transaction = { connection, depth: 0 }
         const run = inside(
@@ -208,7 +221,7 @@ export const ownTransaction =
       }
       return Effect.flatMap(Scope.make(), (scope) =>
         Effect.flatMap(
-          Effect.mapError(restore(reserve(client, scope, patience)), (cause) => new BeginFailure(cause)),
+          Effect.mapError(restore(reserve(database, scope, patience)), (cause) => new BeginFailure(cause)),
           (connection) =>
             Effect.flatMap(
               Effect.onError(restore(before(connection)), (cause) => Scope.close(scope, Exit.failCause(cause))),

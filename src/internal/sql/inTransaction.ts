@@ -11,7 +11,7 @@ import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { Completed } from "../protocol.js"
 import { resultUnavailable } from "../storedRecord.js"
 import { differ } from "../transition.js"
-import { answeredWithin, type Transaction } from "./connections.js"
+import type { AnsweredWithin, Transaction } from "./connections.js"
 import type { Held, Holding } from "./holding.js"
 
 type Request = IdempotencyTransactions.Request
@@ -77,7 +77,7 @@ export const met = (
 
 /** The whole of it, in a transaction that is open. */
 export const inTransaction =
-  ({ finish, hold }: Holding) =>
+  ({ finish, hold }: Holding, answeredWithin: AnsweredWithin) =>
   <A, E, R>(
     transaction: Transaction,
     request: Request,
@@ -86,7 +86,7 @@ export const inTransaction =
     body: (attempt: number) => Effect.Effect<Ran<A>, E, R>
   ): Effect.Effect<Ended<A>, E | Trouble | IdempotencyStorageError, R> => {
     // A caller's transaction is the caller's to give up.
-    const within = (millis: number) => answeredWithin(transaction.depth > 0 ? Duration.infinity : millis)
+    const within = (millis: number) => answeredWithin(transaction.depth > 0 ? Number.POSITIVE_INFINITY : millis)
     return Effect.flatMap(
       trouble("claim")(within(patience + request.storageTimeout)(hold(transaction, request, token, patience))),
       (held): Effect.Effect<Ended<A>, E | Trouble | IdempotencyStorageError, R> =>

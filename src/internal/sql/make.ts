@@ -7,12 +7,21 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError, IdempotencyValidationError } from "../../IdempotencyError.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
+import { makeDeadlines } from "../deadlines.js"
 import { sha256Hex } from "../hash.js"
 import { makeTokens } from "../tokens.js"
 import { logsAboutStore } from "../tracing.js"
 import { makeSqlChanges } from "./changes.js"
 import { makeClaims } from "./claims.js"
-import { answeredWithin, openTransaction, ownTransaction, runAnywhere, runOn, whileBusy } from "./connections.js"
+import {
+  type Database,
+  makeAnsweredWithin,
+  openTransaction,
+  ownTransaction,
+  runAnywhere,
+  runOn,
+  whileBusy
+} from "./connections.js"
 import { makeSqlDriver } from "./driver.js"
 import { storageError } from "./errors.js"
 import { makeList } from "./list.js"
@@ -38,8 +47,8 @@ const reserveTimeout = 1000
 const channelOf = (table: string): string =>
   table.length <= 63 ? table.replaceAll(".", "_") : `idempotency_${sha256Hex(table).slice(0, 32)}`
 
-/** How long the layer tries to reach the database while it is built. */
-const startupTimeout = "5 seconds"
+/** Milliseconds for which the layer tries to reach the database while it is built. */
+const startupTimeout = 5000
 
 const objection = () =>
   Effect.map(openTransaction, (transaction) =>
@@ -63,8 +72,12 @@ export const makeSql = ({
     const channel = channelOf(yield* validTable(table))
     const statements = makeStatements({ dialect, table, channel, lockTimeout: patience })
     const run = runAnywhere(client, dialect, patience)
+    const database: Database = { client, dialect, deadlines: yield* makeDeadlines }
 
-    const probe = Effect.mapError(answeredWithin(startupTimeout)(run(statements.probe, [])), storageError("", "probe"))
+    const probe = Effect.mapError(
+      makeAnsweredWithin(database.deadlines)(startupTimeout)(run(statements.probe, [])),
+      storageError("", "probe")
+    )
     yield* startup === "fail"
       ? probe
       : Effect.catchAll(probe, (error) =>
@@ -81,7 +94,7 @@ export const makeSql = ({
       claims: statements.claim === undefined ? undefined : yield* makeClaims(run, statements.claim),
       atomically: (body) =>
         pipe(
-          ownTransaction(client, dialect, { patience: reserveTimeout })(({ connection }) =>
+          ownTransaction(database, { patience: reserveTimeout })(({ connection }) =>
             body(makeRecords(runOn(connection), statements))
           ),
           Effect.catchTags({
@@ -94,8 +107,7 @@ export const makeSql = ({
       list: makeList(run, dialect, table)
     })
     const transactions = makeTransactions({
-      client,
-      dialect,
+      database,
       statements,
       changes,
       driver,

@@ -36,22 +36,31 @@ export const numbered = (text: string): string => {
   return text.replace(/\?/g, () => `$${++n}`)
 }
 
-/**
- * Postgres alone: claims of keys that have no row, and what is there of the others, in one round trip. A row of an open
- * transaction is waited for no longer than the lock timeout says.
- */
-const claimStatement =
-  (full: string, now: string, lockTimeout: number) =>
-  (count: number): string => {
-    const asked = Array.from(
-      { length: count },
-      (_, index) =>
-        `(${index}, ?::text, ?::text, ?::text, ?::text, ?::text, ?::text, ?::bigint, ?::bigint, ?::bigint, ?::bigint)`
-    )
-    return `WITH clock AS MATERIALIZED (SELECT ${now} AS now, set_config('lock_timeout', '${lockTimeout}', true) AS patience),
+const claimColumns =
+  "operation, scope, idempotency_key, version, state, token, attempt, fingerprint, created_at, expires_at, lease_until, guarantee, retention, unknown_retention"
+
+/** Postgres alone: the claim of one key. Planned anew each time, it takes half of what the statement for many takes. */
+const claimOne = (full: string, clock: string): string => `WITH ${clock},
+fresh AS (
+  INSERT INTO ${full} (${claimColumns})
+  SELECT $1::text, $2::text, $3::text, 1, 'Processing', $4::text, 1, $5::text, now, now + $8::bigint, now + $7::bigint, $6::text, $9::bigint, $10::bigint
+  FROM clock
+  ON CONFLICT (operation, scope, idempotency_key) DO NOTHING
+  RETURNING token
+)
+SELECT now, 0 AS member, EXISTS (SELECT FROM fresh) AS fresh, r.* FROM clock
+LEFT JOIN ${full} AS r ON r.operation = $1 AND r.scope = $2 AND r.idempotency_key = $3`
+
+const claimMany = (full: string, clock: string, count: number): string => {
+  const asked = Array.from(
+    { length: count },
+    (_, index) =>
+      `(${index}, ?::text, ?::text, ?::text, ?::text, ?::text, ?::text, ?::bigint, ?::bigint, ?::bigint, ?::bigint)`
+  )
+  return `WITH ${clock},
 asked (member, operation, scope, idempotency_key, token, fingerprint, guarantee, lease, expiry, retention, unknown_retention) AS (VALUES ${asked.join(", ")}),
 fresh AS (
-  INSERT INTO ${full} (operation, scope, idempotency_key, version, state, token, attempt, fingerprint, created_at, expires_at, lease_until, guarantee, retention, unknown_retention)
+  INSERT INTO ${full} (${claimColumns})
   SELECT operation, scope, idempotency_key, 1, 'Processing', token, 1, fingerprint, now, now + expiry, now + lease, guarantee, retention, unknown_retention
   FROM asked, clock ORDER BY operation, scope, idempotency_key
   ON CONFLICT (operation, scope, idempotency_key) DO NOTHING
@@ -60,7 +69,16 @@ fresh AS (
 SELECT now, member, fresh.token IS NOT NULL AS fresh, r.* FROM clock, asked
 LEFT JOIN fresh USING (operation, scope, idempotency_key, token)
 LEFT JOIN ${full} AS r USING (operation, scope, idempotency_key)`
-  }
+}
+
+/**
+ * Postgres alone: claims of keys that have no row, and what is there of the others, in one round trip. A row of an open
+ * transaction is waited for no longer than the lock timeout says.
+ */
+const claimStatement = (full: string, now: string, lockTimeout: number): ((count: number) => string) => {
+  const clock = `clock AS MATERIALIZED (SELECT ${now} AS now, set_config('lock_timeout', '${lockTimeout}', true) AS patience)`
+  return (count) => (count === 1 ? claimOne(full, clock) : numbered(claimMany(full, clock, count)))
+}
 
 /** The types of the columns of a first claim in a transaction, as Postgres has to be told. */
 const isNumber = /^(version|attempt|\w+_at|lease_until|retention|unknown_retention)$/
@@ -213,8 +231,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
   const completed = `version = version + 1, state = 'Completed', outcome = ?, result = ?, created_at = ${at}, expires_at = ${at} + ?, lease_until = NULL, guarantee = NULL, retention = NULL, unknown_retention = NULL, steps = NULL`
 
   return {
-    claim:
-      dialect === "postgres" ? bySize((count) => numbered(claimStatement(full, now, lockTimeout)(count))) : undefined,
+    claim: dialect === "postgres" ? bySize(claimStatement(full, now, lockTimeout)) : undefined,
     hold: dialect === "postgres" ? numbered(holdStatement(full)) : undefined,
     lockTimeout: lockTimeouts[dialect],
     finish: finish(
