@@ -19,27 +19,12 @@ import { dueAfter, type Lease, type Loss } from "./leases.js"
 import {
   type Caller,
   claimRequest,
-  type ExecutionRequest,
+  type Grant,
   isStrict,
   type Ownership,
   type SettleError,
   type Settlement
 } from "./request.js"
-
-/** How an owner came to run, and what it therefore holds. */
-export interface Grant {
-  readonly request: ExecutionRequest
-  readonly token: string
-  readonly attempt: number
-  readonly steps: ReadonlyArray<Step>
-  readonly flight: Flight | undefined
-  /** When the claim was sent, if one was granted. */
-  readonly claimedAt: number | undefined
-  /** Why the effect runs without protection, if it does. */
-  readonly unprotected: IdempotencyStorageError | undefined
-  /** A claim of this token may have taken effect without an answer. */
-  readonly isGhost: boolean
-}
 
 /** For how many leases an outcome that the store does not take keeps its key. */
 const longestHoldInLeases = 10

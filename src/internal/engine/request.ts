@@ -47,6 +47,21 @@ export const untraced = (identifiers: IdempotencyIdentifiers): Asker => ({ ident
 export const isStrict = (request: Pick<ExecutionRequest, "guarantee" | "onStorageFailure">): boolean =>
   request.guarantee === "at-most-once" || request.onStorageFailure === "fail"
 
+/** How an owner came to run, and what it therefore holds. */
+export interface Grant {
+  readonly request: ExecutionRequest
+  readonly token: string
+  readonly attempt: number
+  readonly steps: ReadonlyArray<Step>
+  readonly flight: Flight | undefined
+  /** When the claim was sent, if one was granted. */
+  readonly claimedAt: number | undefined
+  /** Why the effect runs without protection, if it does. */
+  readonly unprotected: IdempotencyStorageError | undefined
+  /** A claim of this token may have taken effect without an answer. */
+  readonly isGhost: boolean
+}
+
 export type BeginError =
   | IdempotencyFingerprintMismatchError
   | IdempotencyInFlightError
