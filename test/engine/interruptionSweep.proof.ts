@@ -41,7 +41,8 @@ for (const scenario of scenarios) {
           problems.push(...swept.problems)
         }
         expect(problems).toEqual([])
-        expect(points).toBeGreaterThan(100)
+        // What is refused at once takes the fewest: a dozen a sweep.
+        expect(points).toBeGreaterThan(10 * sweeps.length)
       }, 120_000)
     }
   })

@@ -23,7 +23,8 @@ const operation = "payment.charge"
 const confirmed: Settings = { durability: { replicas: 1, timeout: "900 millis" } }
 
 const over = (ioredis: Constructors, target: Target, settings: Settings) =>
-  Idempotency.layerWith({ storageTimeout: "3 seconds" }).pipe(
+  // An attempt has a third: on a busy machine, too, more than it takes to be told that nothing was confirmed.
+  Idempotency.layerWith({ storageTimeout: "6 seconds" }).pipe(
     Layer.provideMerge(Layer.scoped(IdempotencyRepository, makeOwning(ioredis, target, settings))),
     Layer.provide([IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
   )
