@@ -2,12 +2,16 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
+import * as Scope from "effect/Scope"
 import type { IdempotencyTransactions } from "../../src/IdempotencyTransactions.js"
 import { layerSql, SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
 import { Postgres, pgClientOf } from "../support/databases.js"
 import { isProof } from "../support/proof.js"
+import { until } from "../support/sqlOrders.js"
 import { tcpProxy } from "../support/tcpProxy.js"
 
 const keys = isProof ? 100 : 20
@@ -111,6 +115,38 @@ layer(server, { excludeTestServices: true, timeout: 60_000 })("a transaction on 
   it.scoped(`COMMIT's request lost, ${keys} keys: nothing is committed, and the retry makes one row`, () =>
     Effect.gen(function* () {
       expect(yield* lossy("loseRequest")).toBe(2 * keys)
+    })
+  )
+
+  it.scoped("the store's layer closes during COMMIT: it is answered, and committed, from one run", () =>
+    Effect.gen(function* () {
+      const { query, url } = yield* Postgres
+      yield* query("CREATE TABLE slow (id TEXT NOT NULL)")
+      yield* query(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$"
+      )
+      yield* query(
+        "CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()"
+      )
+      const client = yield* Layer.build(Layer.fresh(pgClientOf(url)))
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(
+        Layer.fresh(layerSql()).pipe(Layer.provideMerge(Layer.succeedContext(client))),
+        scope
+      )
+      const runs = yield* Ref.make(0)
+      const calling = yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const run = yield* Ref.updateAndGet(runs, (n) => n + 1)
+        yield* sql`INSERT INTO slow VALUES ('slow')`
+        return { run }
+      }).pipe(withIdempotentTransaction("book", "slow"), Effect.provide(context), Effect.fork)
+      const committing = query("SELECT pid FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'")
+      yield* until(committing, ({ length }) => length === 1)
+      yield* Scope.close(scope, Exit.void)
+      expect(yield* Fiber.join(calling)).toEqual({ run: 1 })
+      expect(yield* query("SELECT id FROM slow")).toHaveLength(1)
+      expect(yield* Ref.get(runs)).toBe(1)
     })
   )
 })

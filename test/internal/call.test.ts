@@ -5,7 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as TestClock from "effect/TestClock"
 import { type AnyFiber, answered, Call, followed, nowIn, type Resume, waiting } from "../../src/internal/call.js"
-import { makeDeadlines } from "../../src/internal/deadlines.js"
+import { makeDeadlines } from "../../src/internal/engine/deadlines.js"
 
 /** A call that ends when the test says so, and tells how often it was given up. */
 const makeOpenCall = () => {

@@ -7,7 +7,7 @@ import * as Logger from "effect/Logger"
 import * as TestClock from "effect/TestClock"
 import { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import { isWithin, makeFlights, type Phase } from "../../src/internal/engine/flights.js"
-import { loop } from "../../src/internal/loop.js"
+import { loop } from "../../src/internal/engine/loop.js"
 
 const error = new IdempotencyStorageError({ operation: "o", method: "claim", reason: "Timeout", applied: "no" })
 const outcome = { _tag: "Success", encoded: "1" } as const

@@ -7,8 +7,8 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
-import { loop } from "../loop.js"
 import { logsAboutStore } from "../tracing.js"
+import { loop } from "./loop.js"
 import type { Settings } from "./settings.js"
 
 export interface Breaker {

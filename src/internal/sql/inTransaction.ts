@@ -11,7 +11,7 @@ import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { Completed } from "../protocol.js"
 import { resultUnavailable } from "../storedRecord.js"
 import { differ } from "../transition.js"
-import type { AnsweredWithin, Transaction } from "./connections.js"
+import { answeredWithin, type Transaction } from "./connections.js"
 import type { Held, Holding } from "./holding.js"
 
 type Request = IdempotencyTransactions.Request
@@ -77,7 +77,7 @@ export const met = (
 
 /** The whole of it, in a transaction that is open. */
 export const inTransaction =
-  ({ finish, hold }: Holding, answeredWithin: AnsweredWithin) =>
+  ({ finish, hold }: Holding) =>
   <A, E, R>(
     transaction: Transaction,
     request: Request,

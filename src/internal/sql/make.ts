@@ -7,21 +7,12 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError, IdempotencyValidationError } from "../../IdempotencyError.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
-import { makeDeadlines } from "../deadlines.js"
 import { sha256Hex } from "../hash.js"
 import { makeTokens } from "../tokens.js"
 import { logsAboutStore } from "../tracing.js"
 import { makeSqlChanges } from "./changes.js"
 import { makeClaims } from "./claims.js"
-import {
-  type Database,
-  makeAnsweredWithin,
-  openTransaction,
-  ownTransaction,
-  runAnywhere,
-  runOn,
-  whileBusy
-} from "./connections.js"
+import { answeredWithin, openTransaction, ownTransaction, runAnywhere, runOn, whileBusy } from "./connections.js"
 import { makeSqlDriver } from "./driver.js"
 import { storageError } from "./errors.js"
 import { makeList } from "./list.js"
@@ -72,12 +63,8 @@ export const makeSql = ({
     const channel = channelOf(yield* validTable(table))
     const statements = makeStatements({ dialect, table, channel, lockTimeout: patience })
     const run = runAnywhere(client, dialect, patience)
-    const database: Database = { client, dialect, deadlines: yield* makeDeadlines }
 
-    const probe = Effect.mapError(
-      makeAnsweredWithin(database.deadlines)(startupTimeout)(run(statements.probe, [])),
-      storageError("", "probe")
-    )
+    const probe = Effect.mapError(answeredWithin(startupTimeout)(run(statements.probe, [])), storageError("", "probe"))
     yield* startup === "fail"
       ? probe
       : Effect.catchAll(probe, (error) =>
@@ -94,7 +81,7 @@ export const makeSql = ({
       claims: statements.claim === undefined ? undefined : yield* makeClaims(run, statements.claim),
       atomically: (body) =>
         pipe(
-          ownTransaction(database, { patience: reserveTimeout })(({ connection }) =>
+          ownTransaction(client, dialect, { patience: reserveTimeout })(({ connection }) =>
             body(makeRecords(runOn(connection), statements))
           ),
           Effect.catchTags({
@@ -107,7 +94,8 @@ export const makeSql = ({
       list: makeList(run, dialect, table)
     })
     const transactions = makeTransactions({
-      database,
+      client,
+      dialect,
       statements,
       changes,
       driver,

@@ -16,13 +16,7 @@ import type { Completed, Driver } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { differ } from "../transition.js"
-import {
-  BeginFailure,
-  joinedTransaction,
-  makeAnsweredWithin,
-  openTransaction,
-  type Transaction
-} from "./connections.js"
+import { answeredWithin, BeginFailure, joinedTransaction, openTransaction, type Transaction } from "./connections.js"
 import { isLockTimeout, storageError } from "./errors.js"
 import { makeHolding } from "./holding.js"
 import { inFlight, inTransaction, met, mismatch, recorded, Trouble } from "./inTransaction.js"
@@ -45,9 +39,8 @@ interface Flight {
 }
 
 export const makeTransactions = (dependencies: TransactionsDependencies): Service => {
-  const { database, driver, statements, tokens } = dependencies
+  const { driver, statements, tokens } = dependencies
   const holding = makeHolding(statements)
-  const answeredWithin = makeAnsweredWithin(database.deadlines)
   const lead = makeLead({ ...dependencies, holding })
   const flights = new Map<string, Flight>()
 
@@ -58,7 +51,7 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
   ): Effect.Effect<Result<A>, E | Failure, R> => {
     const patience = request.inFlight === "fail" ? 0 : request.waitTimeout
     const whole = joinedTransaction(outer)((transaction) =>
-      inTransaction(holding, answeredWithin)(transaction, request, tokens.next(), patience, body)
+      inTransaction(holding)(transaction, request, tokens.next(), patience, body)
     )
     return pipe(
       whole,

@@ -1,4 +1,5 @@
 /** Turns at a key, each in a transaction of its own: until one is committed, or is not worth another try. */
+import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
@@ -11,12 +12,13 @@ import { sleepUnless } from "../sleep.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
 import type { Changes } from "./changes.js"
-import { BeginFailure, CommitFailure, type Database, makeAnsweredWithin, ownTransaction, runOn } from "./connections.js"
+import { answeredWithin, BeginFailure, CommitFailure, ownTransaction, runOn } from "./connections.js"
 import { isBusy, isConflict, isLockTimeout, sort } from "./errors.js"
 import type { Holding } from "./holding.js"
 import { type Ended, inFlight, inTransaction, met, recorded, Trouble, trouble } from "./inTransaction.js"
 import { makeRecords, type Run, visible } from "./records.js"
 import type { Statements } from "./statements.js"
+import type { Dialect } from "./table.js"
 
 type Request = IdempotencyTransactions.Request
 type Failure = IdempotencyTransactions.Failure
@@ -24,7 +26,8 @@ type Ran<A> = IdempotencyTransactions.Ran<A>
 type Result<A> = IdempotencyTransactions.Result<A>
 
 export interface TurnsDependencies {
-  readonly database: Database
+  readonly client: SqlClient.SqlClient
+  readonly dialect: Dialect
   readonly statements: Statements
   readonly holding: Holding
   readonly changes: Changes
@@ -83,10 +86,7 @@ export type Lead = <A, E, R>(
   body: (attempt: number) => Effect.Effect<Ran<A>, E, R>
 ) => Effect.Effect<Over<A>, E | Failure, R>
 
-export const makeLead = ({ changes, database, holding, statements, tokens }: TurnsDependencies): Lead => {
-  const answeredWithin = makeAnsweredWithin(database.deadlines)
-  const transact = inTransaction(holding, answeredWithin)
-
+export const makeLead = ({ changes, client, dialect, holding, statements, tokens }: TurnsDependencies): Lead => {
   /** What is committed, if that decides: perhaps by this caller, whose COMMIT was not answered. */
   const lookUp = <A>(
     run: Run,
@@ -147,10 +147,15 @@ export const makeLead = ({ changes, database, holding, statements, tokens }: Tur
       const token = tokens.next()
       const left = Math.max(0, turns.giveUpAt - now)
       const opening = { isolation: request.isolation, patience: Math.max(left, request.storageTimeout) }
-      return ownTransaction(database, opening)(
+      return ownTransaction(
+        client,
+        dialect,
+        opening
+      )(
         (transaction) =>
-          Effect.flatMap(transact(transaction, request, token, request.inFlight === "fail" ? 0 : left, body), (ended) =>
-            turnOf(request, turns, token, ended)
+          Effect.flatMap(
+            inTransaction(holding)(transaction, request, token, request.inFlight === "fail" ? 0 : left, body),
+            (ended) => turnOf(request, turns, token, ended)
           ),
         (connection) => lookUp(runOn(connection), request, turns)
       )

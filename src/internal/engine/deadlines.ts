@@ -4,10 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import { type AnyFiber, Call, type GiveUp, nowIn, type Resume } from "./call.js"
-import { Chain, type Link } from "./chain.js"
+import { type AnyFiber, Call, type GiveUp, nowIn, type Resume } from "../call.js"
+import { Chain, type Link } from "../chain.js"
+import { sleepUnless } from "../sleep.js"
 import { loop } from "./loop.js"
-import { sleepUnless } from "./sleep.js"
 
 export interface Deadlines {
   /**
