@@ -133,8 +133,8 @@ const noAnswer = (): SqlError =>
 
 /**
  * What has not ended in so many milliseconds is waited for no longer, even where nothing is interrupted, nor is it by a
- * caller that is interrupted: both stop it. Two fibers, where a disconnected effect with a timeout takes four: a first
- * call in a transaction takes 0.8 of the time.
+ * caller that is interrupted: both stop it. Two fibers, where a disconnected effect with a timeout takes four: a
+ * replay by a transaction takes 0.6 of the time.
  */
 const endedWithin =
   (millis: number, onTimeout: () => SqlError) =>
