@@ -94,6 +94,15 @@ describe("a call under a deadline", () => {
     })
   )
 
+  it.effect("after the layer's end, too, one that does not let itself be stopped is not waited for", () =>
+    Effect.gen(function* () {
+      const within = yield* Effect.scoped(under(Effect.onInterrupt(Effect.never, () => Effect.never)))
+      const fiber = yield* Effect.fork(Effect.uninterruptible(within))
+      yield* TestClock.adjust(100)
+      expect(fiber.unsafePoll()).toEqual(Exit.fail("too late"))
+    })
+  )
+
   it.scoped("is not cut short by an interruption where that is off", () =>
     Effect.gen(function* () {
       const { call, open } = makeOpenCall()

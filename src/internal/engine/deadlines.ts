@@ -181,7 +181,8 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     onTimeout: () => E
   ) => {
     if (isClosed) {
-      return Effect.daemonChildren(Effect.timeoutFail(Effect.interruptible(call), { duration: millis, onTimeout }))
+      const alone = Effect.interruptible(Effect.disconnect(call))
+      return Effect.daemonChildren(Effect.timeoutFail(alone, { duration: millis, onTimeout }))
     }
     if (!(call instanceof Call)) return inFiber(call, fiber, millis, onTimeout)
     const bounded = new Bounded<A, E>(call, fiber, onTimeout, pending)
