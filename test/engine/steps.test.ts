@@ -1,6 +1,8 @@
 /** `withIdempotentStep`: finished steps are replayed, not run, when the effect runs again. */
 import { describe, expect, it } from "@effect/vitest"
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
@@ -262,6 +264,32 @@ describe("steps", () => {
       const other = yield* Effect.fork(two.run(withIdempotency(lasting("winner", "1 minute").effect, operation, key)))
       yield* TestClock.adjust("65 seconds")
       expect([yield* ended(owner), yield* ended(other)]).toEqual(["winner", "winner"])
+    })
+  )
+
+  const warningsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.gen(function* () {
+      const warnings: Array<string> = []
+      const logger = Logger.make(({ message }) => warnings.push(Arr.ensure(message).join(": ")))
+      yield* Effect.provide(effect, Logger.replace(Logger.defaultLogger, logger))
+      return warnings
+    })
+
+  it.scoped("it is said if the store does not take a step's result, and why", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const warningsFor = (name: string, before: Effect.Effect<void>, value: string) =>
+        warningsOf(
+          process.run(
+            withIdempotency(Effect.zipRight(before, withIdempotentStep("step")(Effect.succeed(value))), operation, name)
+          )
+        )
+      const notRecorded = `idempotency: a step of "${operation}" is not recorded and may run again`
+      expect(yield* warningsFor("saved", Effect.void, "small")).toEqual([])
+      expect(yield* warningsFor("too large", Effect.void, "x".repeat(maxStepsLength))).toEqual([
+        `${notRecorded}: TooLarge`
+      ])
+      expect(yield* warningsFor("lost", store.loseEverything, "small")).toContain(`${notRecorded}: Lost`)
     })
   )
 })

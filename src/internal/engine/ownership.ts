@@ -328,19 +328,11 @@ class Owner implements Ownership, Owning {
     const given = { _tag: "given", outcome, reason: error } as const
     const givenForGood = () => this.end({ ...given, isEnd: true })
     if (this.flight !== undefined) flights.move(this.flight, { ...given, isEnd: false })
-    const job = pipe(
-      this.untilLeaseEnds("complete", this.complete(outcome)),
-      Effect.match({
-        onFailure: givenForGood,
-        onSuccess: (reply) => {
-          if (reply._tag === "Done") return this.recorded(outcome, reply)
-          if (reply._tag === "Superseded" && reply.record !== undefined) {
-            return this.end({ _tag: "recorded", record: reply.record })
-          }
-          return this.unrecorded()
-        }
-      })
-    )
+    // Who comes after it asks the store: those who waited here have been given the outcome.
+    const job = Effect.match(this.untilLeaseEnds("complete", this.complete(outcome)), {
+      onFailure: givenForGood,
+      onSuccess: () => this.unrecorded()
+    })
     return pipe(
       background.run(Effect.onInterrupt(job, () => Effect.sync(givenForGood))),
       Effect.tap((isRunning) => {
