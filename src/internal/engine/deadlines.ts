@@ -6,7 +6,7 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type AnyFiber, Call, type GiveUp, nowIn, type Resume } from "../call.js"
 import { Chain, type Link } from "../chain.js"
-import { sleepUnless } from "../sleep.js"
+import { endedWithin, sleepUnless } from "../sleep.js"
 import { loop } from "./loop.js"
 
 export interface Deadlines {
@@ -180,10 +180,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
     millis: number,
     onTimeout: () => E
   ) => {
-    if (isClosed) {
-      const alone = Effect.interruptible(Effect.disconnect(call))
-      return Effect.daemonChildren(Effect.timeoutFail(alone, { duration: millis, onTimeout }))
-    }
+    if (isClosed) return endedWithin(millis, onTimeout)(call)
     if (!(call instanceof Call)) return inFiber(call, fiber, millis, onTimeout)
     const bounded = new Bounded<A, E>(call, fiber, onTimeout, pending)
     if (!bounded.hasEnded) {

@@ -9,8 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
-import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
+import { endedWithin } from "../sleep.js"
 import { isBusy } from "./errors.js"
 import { type Run, resultOf } from "./records.js"
 import { integerOf } from "./row.js"
@@ -130,39 +130,6 @@ const noAnswer = (): SqlError =>
     cause: Object.assign(new Error("the database did not answer in time"), { code: "ETIMEDOUT" }),
     message: "No answer"
   })
-
-/**
- * What has not ended in so many milliseconds is waited for no longer, even where nothing is interrupted, nor is it by a
- * caller that is interrupted: both stop it. Two fibers, where a disconnected effect with a timeout takes four: a
- * replay by a transaction takes 0.6 of the time.
- */
-const endedWithin =
-  (millis: number, onTimeout: () => SqlError) =>
-  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    Effect.flatMap(Effect.runtime<R>(), (runtime) =>
-      Effect.async<A, E | SqlError>((resume) => {
-        const start = Runtime.runFork(runtime)
-        const fiber = start(Effect.interruptible(self))
-        const exit = fiber.unsafePoll()
-        if (exit !== null) return resume(exit)
-        const timer = start(Effect.interruptible(Effect.sleep(millis)))
-        const stop = (other: Fiber.RuntimeFiber<unknown, unknown>) => other.unsafeInterruptAsFork(other.id())
-        // The first end counts.
-        fiber.addObserver((exit) => {
-          resume(exit)
-          stop(timer)
-        })
-        timer.addObserver((exit) => {
-          if (Exit.isInterrupted(exit)) return
-          resume(Effect.suspend(() => Effect.fail(onTimeout())))
-          stop(fiber)
-        })
-        return Effect.sync(() => {
-          stop(timer)
-          stop(fiber)
-        })
-      })
-    )
 
 /** What is not answered in so many milliseconds is waited for no longer. */
 export const answeredWithin = (millis: number) => endedWithin(millis, noAnswer)
