@@ -240,17 +240,13 @@ describe("failures of a store are sorted", () => {
 })
 
 describe("claims refused for memory", () => {
-  it.scoped("what is recorded is replayed by a store that is full; a claimable key is a storage failure", () =>
+  it.scoped("a key that could be claimed is a storage failure: nothing runs", () =>
     Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs")
-      yield* store.complete("theirs")
-      const body = counting(Effect.succeed("mine"))
-      // The store answers claims of this key from its record, and has no room for others.
-      expect(yield* process.run(withIdempotency(body.effect, operation, key))).toBe("theirs")
+      const { process } = yield* singleProcess()
       yield* process.faults.plan("claim", refused("Rejected"))
-      const other = process.run(untyped(body.effect, operation, "order-2", { onStorageFailure: "fail" }))
-      expect(yield* within("1100 millis")(Effect.flip(other))).toMatchObject({ reason: "Rejected", applied: "no" })
+      const body = counting(Effect.succeed("mine"))
+      const call = process.run(withIdempotency(body.effect, operation, key, { onStorageFailure: "fail" }))
+      expect(yield* within("1100 millis")(Effect.flip(call))).toMatchObject({ reason: "Rejected", applied: "no" })
       expect(body.runs()).toBe(0)
     })
   )

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency } from "../../src/withIdempotency.js"
 import {
@@ -13,25 +14,39 @@ import {
   lasting,
   makeStore,
   operation,
+  settleDown,
   singleProcess,
   startProcess,
-  success,
   twoProcesses,
   untyped,
   within
 } from "../support/engineProcess.js"
 import { hanging, replyLost, unavailable } from "../support/faultyRepository.js"
+import { withPauses } from "../support/pausingClock.js"
 
 const atMostOnce = { guarantee: "at-most-once" } as const
+
+/** A body that tells its runs apart. */
+const counted = () => {
+  let runs = 0
+  return Effect.sync(() => `run ${++runs}`)
+}
 
 describe("crash before the claim took effect", () => {
   for (const guarantee of ["at-least-once", "at-most-once"]) {
     it.scoped(`${guarantee}: the retry runs it, and gets its result`, () =>
       Effect.gen(function* () {
-        const { process } = yield* singleProcess()
+        const { one, two } = yield* twoProcesses()
         const body = counting(Effect.succeed("paid"))
-        const outcome = yield* process.run(untyped(body.effect, operation, key, { guarantee }))
-        expect(outcome).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
+        const call = untyped(body.effect, operation, key, { guarantee })
+        yield* one.faults.plan("all", hanging)
+        const crashing = yield* Effect.fork(one.run(call))
+        yield* settleDown
+        expect(one.faults.calls("claim")).toHaveLength(1)
+        yield* Fiber.interruptFork(crashing)
+        expect(yield* two.run(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
+        yield* TestClock.adjust("1 minute")
+        expect(yield* two.run(call)).toMatchObject({ _tag: "Replayed", value: "paid" })
         expect(body.runs()).toBe(1)
       })
     )
@@ -103,12 +118,12 @@ describe("crash after the effect, before complete", () => {
   it.scoped("at-least-once: 2 runs, and everybody gets the second's result", () =>
     Effect.gen(function* () {
       const { one, two } = yield* twoProcesses()
-      const body = counting(Effect.succeed("paid"))
+      const call = untyped(counted(), operation, key)
       // The process dies with its completion on the way: nothing of it ever reaches the store again.
       yield* one.faults.plan(["complete", "renew", "release"], hanging)
-      yield* within("2 seconds")(one.run(withIdempotency(body.effect, operation, key)))
-      expect(yield* within("40 seconds")(two.run(withIdempotency(body.effect, operation, key)))).toBe("paid")
-      expect(body.runs()).toBe(2)
+      yield* within("2 seconds")(one.run(call))
+      expect(yield* within("40 seconds")(two.run(call))).toMatchObject({ _tag: "Executed", value: "run 2", attempt: 2 })
+      expect(yield* two.run(call)).toMatchObject({ _tag: "Replayed", value: "run 2" })
     })
   )
 
@@ -175,6 +190,23 @@ describe("reply of claim or complete lost", () => {
   }
 })
 
+describe("an owner that pauses for longer than its lease", () => {
+  for (const guarantee of ["at-least-once", "at-most-once"]) {
+    it.scoped(`${guarantee}, nobody came: 1 run, and the late completion wins`, () =>
+      withPauses((pause) =>
+        Effect.gen(function* () {
+          const { one, two } = yield* twoProcesses()
+          const body = counting(Effect.as(pause("60 seconds"), "paid"))
+          const call = untyped(body.effect, operation, key, { guarantee })
+          expect(yield* one.run(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
+          expect(yield* two.run(call)).toMatchObject({ _tag: "Replayed", value: "paid" })
+          expect(body.runs()).toBe(1)
+        })
+      )
+    )
+  }
+})
+
 describe("pause or outage past the lease", () => {
   it.scoped("at-least-once, nobody took over: 1 run, and the late completion wins", () =>
     Effect.gen(function* () {
@@ -187,15 +219,29 @@ describe("pause or outage past the lease", () => {
     })
   )
 
-  it.scoped("at-most-once, nobody came: 1 run, and the late completion wins", () =>
+  it.scoped("under fail: the run is stopped, IdempotencyStorageError, and the next caller runs again", () =>
     Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("paused", { ...atMostOnce, lease: 10_000 })
-      yield* TestClock.adjust("60 seconds")
-      expect((yield* store.complete("paused", { outcome: success("paid") }))._tag).toBe("Done")
-      const body = counting(Effect.succeed("mine"))
-      expect(yield* process.run(withIdempotency(body.effect, operation, key, atMostOnce))).toBe("paid")
-      expect(body.runs()).toBe(0)
+      const { one, two } = yield* twoProcesses()
+      yield* one.faults.plan("renew", unavailable)
+      const body = lasting("paid", "60 seconds")
+      const call = untyped(body.effect, operation, key, { onStorageFailure: "fail" })
+      const { exit } = yield* during("61 seconds")(Effect.flip(one.run(call)))
+      expect(exit).toMatchObject(Exit.succeed({ _tag: "IdempotencyStorageError", method: "renew" }))
+      expect(yield* within("61 seconds")(two.run(call))).toMatchObject({ _tag: "Executed", attempt: 2 })
+      expect(body.runs()).toBe(2)
+    })
+  )
+
+  it.scoped("at-most-once: the run is stopped and held, IdempotencyOutcomeUnknownError for everybody", () =>
+    Effect.gen(function* () {
+      const { one, two } = yield* twoProcesses()
+      yield* one.faults.plan("renew", unavailable)
+      const body = lasting("paid", "60 seconds")
+      const call = untyped(body.effect, operation, key, atMostOnce)
+      const { exit } = yield* during("61 seconds")(Effect.flip(one.run(call)))
+      expect(exit).toMatchObject(Exit.succeed({ _tag: "IdempotencyOutcomeUnknownError", attempt: 1 }))
+      expect(yield* Effect.flip(two.run(call))).toMatchObject({ _tag: "IdempotencyOutcomeUnknownError", attempt: 1 })
+      expect(body.runs()).toBe(1)
     })
   )
 
@@ -218,17 +264,20 @@ describe("pause or outage past the lease", () => {
   it.scoped(
     "at-most-once: not taken over, others get IdempotencyOutcomeUnknownError, the late completion still wins",
     () =>
-      Effect.gen(function* () {
-        const { process, store } = yield* singleProcess()
-        yield* store.claim("paused", { ...atMostOnce, lease: 10_000 })
-        yield* TestClock.adjust("20 seconds")
-        const body = counting(Effect.succeed("mine"))
-        const call = process.run(withIdempotency(body.effect, operation, key, atMostOnce))
-        expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyOutcomeUnknownError" })
-        expect((yield* store.complete("paused", { outcome: success("paid") }))._tag).toBe("Done")
-        expect(yield* call).toBe("paid")
-        expect(body.runs()).toBe(0)
-      })
+      withPauses((pause) =>
+        Effect.gen(function* () {
+          const { one, two } = yield* twoProcesses()
+          const meanwhile = counting(Effect.succeed("mine"))
+          const other = two.run(untyped(meanwhile.effect, operation, key, atMostOnce))
+          const body = Effect.zipRight(pause("60 seconds"), Effect.flip(other))
+          expect(yield* one.run(untyped(body, operation, key, atMostOnce))).toMatchObject({
+            _tag: "Executed",
+            value: { _tag: "IdempotencyOutcomeUnknownError", attempt: 1 }
+          })
+          expect(yield* other).toMatchObject({ _tag: "Replayed", value: { _tag: "IdempotencyOutcomeUnknownError" } })
+          expect(meanwhile.runs()).toBe(0)
+        })
+      )
   )
 })
 
@@ -237,13 +286,29 @@ describe("store loses a claim or record", () => {
     it.scoped(`${guarantee}: a lost record is run again, and the new result recorded`, () =>
       Effect.gen(function* () {
         const { process, store } = yield* singleProcess()
-        let runs = 0
-        const body = Effect.sync(() => `run ${++runs}`)
-        const call = process.run(untyped(body, operation, key, { guarantee }))
+        const call = process.run(untyped(counted(), operation, key, { guarantee }))
         yield* call
         yield* store.loseEverything
         expect(yield* call).toMatchObject({ _tag: "Executed", value: "run 2", attempt: 1 })
         expect(yield* call).toMatchObject({ _tag: "Replayed", value: "run 2" })
+      })
+    )
+  }
+
+  for (const guarantee of ["at-least-once", "at-most-once"]) {
+    it.scoped(`${guarantee}: a lost claim that another claimed: 2 runs, and both get the new result`, () =>
+      Effect.gen(function* () {
+        const { one, store, two } = yield* twoProcesses()
+        const body = counted()
+        const late = untyped(Effect.zipLeft(body, Effect.sleep("15 seconds")), operation, key, { guarantee })
+        const owner = yield* Effect.fork(one.run(late))
+        yield* TestClock.adjust("5 seconds")
+        yield* store.loseEverything
+        const other = two.run(untyped(body, operation, key, { guarantee }))
+        expect(yield* other).toMatchObject({ _tag: "Executed", value: "run 2", attempt: 1 })
+        yield* TestClock.adjust("15 seconds")
+        expect(yield* ended(owner)).toMatchObject({ _tag: "Replayed", value: "run 2" })
+        expect(yield* other).toMatchObject({ _tag: "Replayed", value: "run 2" })
       })
     )
   }

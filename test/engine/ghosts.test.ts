@@ -160,6 +160,23 @@ describe("late claim replies", () => {
     )
   )
 
+  it.scoped("the store refuses the claim that is made again: the first is released", () =>
+    withPauses((pause) =>
+      Effect.gen(function* () {
+        const { process, store } = yield* singleProcess()
+        yield* process.faults.plan("claim", (call) => Effect.zipLeft(call, pause("31 seconds")), 1)
+        yield* process.faults.plan("claim", unavailable)
+        const body = counting(Effect.succeed("paid"))
+        const call = process.run(withIdempotency(body.effect, operation, key, fail))
+        expect(yield* within("1100 millis")(Effect.flip(call))).toMatchObject({ applied: "no" })
+        yield* TestClock.adjust("1 second")
+        expect(process.faults.calls("release")).toHaveLength(1)
+        expect(yield* store.stateOf()).toBe("Released")
+        expect(body.runs()).toBe(0)
+      })
+    )
+  )
+
   it.scoped("a pause shorter than the lease costs nothing", () =>
     withPauses((pause) =>
       Effect.gen(function* () {

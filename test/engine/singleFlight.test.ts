@@ -265,7 +265,11 @@ describe("following a leader that waits for another process", () => {
       const { leader, process } = yield* waitingFor
       const hasty = Effect.flip(following(process, { inFlight: "fail" }).call)
       expect(yield* during("100 millis")(hasty)).toMatchObject({
-        exit: Exit.succeed({ _tag: "IdempotencyInFlightError", reason: "Running" }),
+        exit: Exit.succeed({
+          _tag: "IdempotencyInFlightError",
+          reason: "Running",
+          retryAfter: Duration.seconds(59)
+        }),
         took: 0
       })
       const patient = Effect.flip(following(process, { waitTimeout: "5 seconds" }).call)

@@ -230,6 +230,40 @@ describe("lost, with the effect still running", () => {
     })
   )
 
+  it.scoped("the winner is another request that has not settled: TakenOver, no mismatch", () =>
+    Effect.gen(function* () {
+      const store = yield* makeStore()
+      const process = yield* startProcess(store)
+      const options = { fingerprint: { amount: 100 } }
+      const late = yield* Effect.fork(process.run(untyped(lasting("late", "1 hour").effect, operation, key, options)))
+      yield* TestClock.adjust("5 seconds")
+      yield* store.repository.reset(ids, { force: true })
+      yield* store.claim("winner", { fingerprint: "another request", lease: 300_000 })
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* Effect.flip(ended(late))).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "TakenOver" })
+      expect(yield* process.count("recordMismatch")).toBe(1)
+    })
+  )
+
+  it.scoped("the store goes away: the winner, known to run, is given a lease before the effect runs again", () =>
+    Effect.gen(function* () {
+      const store = yield* makeStore()
+      const process = yield* startProcess(store)
+      const body = lasting("late", "1 hour")
+      const late = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
+      yield* TestClock.adjust("5 seconds")
+      yield* store.repository.reset(ids, { force: true })
+      yield* store.claim("winner", { lease: 300_000 })
+      yield* process.faults.plan("claim", unavailable)
+      // The loss is noticed at 10 seconds.
+      yield* TestClock.adjust("34 seconds")
+      expect(body.runs()).toBe(1)
+      yield* TestClock.adjust("4 seconds")
+      expect(body.runs()).toBe(2)
+      yield* Fiber.interrupt(late)
+    })
+  )
+
   it.scoped("the winner is unavailable: IdempotencyResultUnavailableError, as this owner has no value", () =>
     Effect.gen(function* () {
       const store = yield* makeStore()

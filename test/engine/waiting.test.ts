@@ -151,6 +151,20 @@ describe("waiters", () => {
     })
   )
 
+  it.scoped("are measured once, with how long they waited", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust("1 hour")
+      const { call, process, store } = yield* waiting()
+      const waiter = yield* Effect.fork(call)
+      yield* TestClock.adjust("5 seconds")
+      yield* store.complete("theirs")
+      yield* settleDown
+      yield* ended(waiter)
+      const waits = (yield* process.metrics.calls).filter(({ method }) => method === "recordWait")
+      expect(waits).toEqual([{ method: "recordWait", operation, duration: Duration.seconds(5) }])
+    })
+  )
+
   it.scoped("inFlight: fail asks once, and does not wait", () =>
     Effect.gen(function* () {
       const { call, process } = yield* waiting({ inFlight: "fail" })
