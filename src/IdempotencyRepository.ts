@@ -179,7 +179,8 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
   /**
    * Results are encrypted by the `ResultCipher` before they reach the repository from beneath, and decrypted on their
    * way back: successes, recorded failures, steps, HTTP responses, and what operators save and resolve. Identities,
-   * fingerprints (hashes), names of steps, instants and the length of a result stay as they are.
+   * fingerprints (hashes), numbers of attempts, names of steps, instants and the length of a result stay as they are; of
+   * these, only identities and names of steps are authenticated.
    *
    * A result is bound to its identity, to its kind (success, failure, or step and its name) and to the attempt that
    * ended with it, which is known by the token of its claim. What was changed, moved to another record, taken from

@@ -1,5 +1,5 @@
 /** A fault that only Redis can have: a store that loads its scripts once, and that a server forgets. */
-import { expect, layer } from "@effect/vitest"
+import { afterAll, expect, layer } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,6 +9,9 @@ import type { RedisNodeClient } from "../../src/internal/redis/client.js"
 import { repositoryContractCases } from "../../src/internal/testing/cases.js"
 import { driverOver } from "../redis/fixtures.js"
 import { StandaloneRedis } from "../support/redisServers.js"
+
+const killed: Array<{ readonly mutant: string; readonly "killed by": string; readonly "and by": number }> = []
+afterAll(() => console.table(killed))
 
 layer(StandaloneRedis.layer, { excludeTestServices: true })(
   "the contract suite, while the server forgets scripts",
@@ -60,6 +63,11 @@ layer(StandaloneRedis.layer, { excludeTestServices: true })(
               : redis.eval(script, count, input)
         }))
         expect(failed).not.toEqual([])
+        killed.push({
+          mutant: "scripts given once, and forgotten by the server",
+          "killed by": `${failed[0]?.group}: ${failed[0]?.name}`,
+          "and by": failed.length - 1
+        })
       })
     )
   }

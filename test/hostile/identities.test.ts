@@ -30,6 +30,8 @@ describe("the key function", () => {
       `${operation}${scope ?? ""}${idempotencyKey}`,
     "composes characters": (ids) => storedKey(ids).normalize("NFC"),
     "has no regard to case": (ids) => storedKey(ids).toLowerCase(),
+    "leaves out accents": (ids) => storedKey(ids).normalize("NFD").replace(/\p{M}/gu, ""),
+    "trims more": (ids) => storedKey(ids).replace(/\u200b+$/u, ""),
     "leaves out the scope": ({ idempotencyKey, operation }) => `${operation}:${idempotencyKey}`,
     "does not escape what escapes": ({ idempotencyKey, operation, scope }) =>
       [operation, scope ?? "", idempotencyKey].map((part) => part.replace("{", "%7B")).join(":")

@@ -2,12 +2,17 @@
  * Results that no JSON holds, and objects that fight back while they are looked at. The effect has run: it is never run
  * again, this caller has its value, and later ones the same value or `IdempotencyResultUnavailableError`.
  */
+import { isDeepStrictEqual } from "node:util"
 import { describe, expect, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Schema from "effect/Schema"
 import { counting, key, operation, singleProcess, untyped } from "../support/engineProcess.js"
+import { holdsFor } from "../support/hostileStores.js"
+import { isProof } from "../support/proof.js"
 
 const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
@@ -172,6 +177,75 @@ describe("what JSON would change without a word", () => {
         yield* call
         expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
       })
+    )
+  }
+})
+
+describe("any result at all", () => {
+  const anything = FastCheck.anything({
+    key: FastCheck.oneof(
+      FastCheck.string16bits(),
+      FastCheck.constantFrom("__proto__", "constructor", "toJSON", "then")
+    ),
+    withBigInt: true,
+    withBoxedValues: true,
+    withDate: true,
+    withMap: true,
+    withNullPrototype: true,
+    withObjectString: true,
+    withSet: true,
+    withSparseArray: true,
+    withTypedArray: true
+  })
+
+  /** JSON puts null where the value has something else. */
+  const isLost = (value: unknown): boolean => {
+    let lost = false
+    JSON.parse(JSON.stringify(value, (_, inside) => (inside === null ? 0 : inside)) ?? "0", (_, inside) => {
+      lost ||= inside === null
+    })
+    return lost
+  }
+
+  const jsonOf = (value: unknown): string | undefined => {
+    try {
+      return isLost(value) ? undefined : JSON.stringify(value)
+    } catch {
+      return undefined
+    }
+  }
+
+  for (const [what, options] of [
+    ["without a schema", {}],
+    ["as Schema.Unknown", { success: Schema.Unknown }]
+  ] as const) {
+    it.scoped(`${what}: one run, the caller's own value, and later the same JSON or none`, () =>
+      Effect.gen(function* () {
+        const { process } = yield* singleProcess()
+        const names = Object.getOwnPropertyNames(Object.prototype).sort()
+        let calls = 0
+        yield* holdsFor(anything, isProof ? 1_000 : 60, (value) =>
+          Effect.gen(function* () {
+            const body = counting(Effect.succeed(value))
+            const call = process.run(untyped(body.effect, operation, `order-${calls++}`, options))
+            const first = yield* call
+            expect([first._tag, Object.is(first.value, value)]).toEqual(["Executed", true])
+            const later = yield* Effect.either(call)
+            expect(body.runs()).toBe(1)
+            const json = jsonOf(value)
+            if (later._tag === "Left") {
+              expect(later.left).toHaveProperty("_tag", "IdempotencyResultUnavailableError")
+              expect(json !== undefined && isDeepStrictEqual(JSON.parse(json), value)).toBe(false)
+            } else {
+              expect(later.right.value === undefined).toBe(value === undefined)
+              expect(JSON.stringify(later.right.value)).toBe(json)
+            }
+            expect(process.underWay()).toEqual(nothing)
+            expect(Object.getOwnPropertyNames(Object.prototype).sort()).toEqual(names)
+            return []
+          })
+        )
+      }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
     )
   }
 })

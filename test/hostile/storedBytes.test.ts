@@ -10,10 +10,11 @@ import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import { storedKey } from "../../src/internal/storedKey.js"
 import { driverOver } from "../redis/fixtures.js"
-import { examine, type HostileStore, holdsFor, hostileStore, payloads } from "../support/hostileStores.js"
+import { type Due, examine, type HostileStore, holdsFor, hostileStore, payloads } from "../support/hostileStores.js"
 import { isProof } from "../support/proof.js"
 import { StandaloneRedis } from "../support/redisServers.js"
 import { freshIds, minute } from "../support/requests.js"
+import { dueOfRecord } from "./recordFormat.js"
 
 const far = 4_000_000_000_000
 
@@ -120,7 +121,8 @@ layer(StandaloneRedis.layer, { excludeTestServices: true })("Redis", (it) => {
       return examine(
         store,
         ids,
-        Effect.promise(() => redis.set(keyOf(ids), value, "PX", 10 * minute))
+        Effect.promise(() => redis.set(keyOf(ids), value, "PX", 10 * minute)),
+        dueOfRecord(value)
       )
     })
 
@@ -151,24 +153,25 @@ layer(StandaloneRedis.layer, { excludeTestServices: true })("Redis", (it) => {
   it.scoped("values of other types, with and without an end", () =>
     Effect.gen(function* () {
       const { redis, sent, store } = yield* setup
-      const writes: ReadonlyArray<(key: string) => Promise<unknown>> = [
-        (key) => redis.rpush(key, sound.completed),
-        (key) => redis.hset(key, "state", sound.completed),
-        (key) => redis.sadd(key, sound.completed),
-        (key) => redis.zadd(key, 1, sound.completed),
-        (key) => redis.xadd(key, "*", "state", sound.completed),
-        (key) => redis.pfadd(key, "a"),
-        (key) => redis.setbit(key, 7, 1),
-        (key) => redis.set(key, "42"),
+      const unreadable: Due = { state: "Corrupted" }
+      const writes: ReadonlyArray<readonly [write: (key: string) => Promise<unknown>, due: Due | undefined]> = [
+        [(key) => redis.rpush(key, sound.completed), unreadable],
+        [(key) => redis.hset(key, "state", sound.completed), unreadable],
+        [(key) => redis.sadd(key, sound.completed), unreadable],
+        [(key) => redis.zadd(key, 1, sound.completed), unreadable],
+        [(key) => redis.xadd(key, "*", "state", sound.completed), unreadable],
+        [(key) => redis.pfadd(key, "a"), unreadable],
+        [(key) => redis.setbit(key, 7, 1), unreadable],
+        [(key) => redis.set(key, "42"), unreadable],
         // A record that was made to stay.
-        (key) => redis.set(key, sound.completed),
-        (key) => redis.set(key, sound.processing)
+        [(key) => redis.set(key, sound.completed), dueOfRecord(sound.completed)],
+        [(key) => redis.set(key, sound.processing), { state: "Processing" }]
       ]
-      for (const write of writes) {
+      for (const [write, due] of writes) {
         const ids = freshIds()
         const key = keyOf(ids)
         const written = sent(() => redis.del(key).then(() => write(key)))
-        expect(yield* examine(store, ids, written), String(write)).toEqual([])
+        expect(yield* examine(store, ids, written, due), String(write)).toEqual([])
       }
     })
   )

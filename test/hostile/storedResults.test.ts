@@ -3,7 +3,7 @@ import { expect, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import { MemoryIdempotencyRepository } from "../../src/MemoryIdempotencyRepository.js"
-import { examine, hostileStore, payloads } from "../support/hostileStores.js"
+import { dueOfSuccess, examine, hostileStore, payloads } from "../support/hostileStores.js"
 import { isProof } from "../support/proof.js"
 import { freshIds, minute } from "../support/requests.js"
 
@@ -28,7 +28,7 @@ layer(MemoryIdempotencyRepository.layer, { excludeTestServices: true })("memory"
           })
         )
       )
-      expect(yield* examine(store, ids, write)).toEqual([])
+      expect(yield* examine(store, ids, write, dueOfSuccess(encoded))).toEqual([])
       expect({}).not.toHaveProperty("polluted")
     })
   )

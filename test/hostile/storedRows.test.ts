@@ -7,13 +7,11 @@ import * as Layer from "effect/Layer"
 import { stateColumns } from "../../src/internal/sql/row.js"
 import { SqlIdempotencyRepository } from "../../src/sql.js"
 import { repositoryOf, rowsOf } from "../sql/fixtures.js"
-import { Postgres, pgClient, SqliteFile, sqliteClient } from "../support/databases.js"
+import { Mariadb, mysqlClient, Postgres, pgClient, SqliteFile, sqliteClient } from "../support/databases.js"
 import { examine, holdsFor, hostileStore, payloads } from "../support/hostileStores.js"
 import { isProof } from "../support/proof.js"
 import { freshIds } from "../support/requests.js"
-
-type Column = (typeof stateColumns)[number]
-type Row = Readonly<Record<Column, unknown>>
+import { type Column, dueOfRow, type Row } from "./rowFormat.js"
 
 const far = 4_000_000_000_000
 const nothing: Row = {
@@ -95,25 +93,37 @@ interface Change {
   readonly value: unknown
 }
 
+interface Database {
+  readonly isUntyped?: boolean
+  readonly place?: (index: number) => string
+  /** How long a text of a column may be, but for results and steps. */
+  readonly longest?: number
+  readonly holdsNul?: boolean
+  /** Which columns are gone through in the short form. */
+  readonly columns?: ReadonlyArray<Column>
+}
+
 const isPossible = ({ column, value }: Change) => value !== null || !required.includes(column)
 
-const changesOf = (isUntyped: boolean): ReadonlyArray<Change> =>
+const changesOf = ({ isUntyped = false, longest = Number.POSITIVE_INFINITY }: Database): ReadonlyArray<Change> =>
   [
     ...numeric.flatMap((column) => (isUntyped ? anything : numbers).map((value) => ({ column, value }))),
     ...textual.flatMap((column) => (isUntyped ? anything : texts).map((value) => ({ column, value })))
-  ].filter(isPossible)
+  ]
+    .filter(isPossible)
+    .filter(({ column, value }) => column === "result" || column === "steps" || !(String(value).length > longest))
 
-const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>, isUntyped: boolean) =>
+const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>, database: Database = {}) =>
   layer(client, { excludeTestServices: true, timeout: 60_000 })(name, (it) => {
     const setup = Effect.gen(function* () {
       yield* SqlIdempotencyRepository.migration
       const sql = yield* SqlClient.SqlClient
       const store = yield* hostileStore(yield* repositoryOf())
       const columns = ["operation", "scope", "idempotency_key", "version", ...stateColumns]
-      const place = (_: string, index: number) => (isUntyped ? "?" : `$${index + 1}`)
-      const insert = `INSERT INTO idempotency_records (${columns.join()}) VALUES (${columns.map(place).join()})`
-      const mark = (n: number) => place("", n)
-      const forget = `DELETE FROM idempotency_records WHERE operation = ${mark(0)} AND idempotency_key = ${mark(1)}`
+      const { place = () => "?" } = database
+      const places = columns.map((_, index) => place(index))
+      const insert = `INSERT INTO idempotency_records (${columns.join()}) VALUES (${places.join()})`
+      const forget = `DELETE FROM idempotency_records WHERE operation = ${place(0)} AND idempotency_key = ${place(1)}`
       return (row: Row) =>
         Effect.suspend(() => {
           const ids = freshIds()
@@ -127,11 +137,11 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>, isU
               ...stateColumns.map((column) => row[column])
             ])
           )
-          return examine(store, ids, write)
+          return examine(store, ids, write, dueOfRow(row))
         })
     })
 
-    const changes = changesOf(isUntyped)
+    const changes = changesOf(database)
 
     it.scoped.each(Object.entries(sound))("%s rows are read as they are", ([, row]) =>
       Effect.gen(function* () {
@@ -140,7 +150,7 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>, isU
       })
     )
 
-    const columns = isProof ? stateColumns : (["state", "created_at", "expires_at"] as const)
+    const columns = isProof ? stateColumns : (database.columns ?? ["state", "created_at", "expires_at"])
     for (const column of columns) {
       it.scoped(
         `${column} holds what it should not`,
@@ -184,13 +194,29 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>, isU
     it.scoped.each(payloads)("a result that is %s", ([, encoded]) =>
       Effect.gen(function* () {
         const examined = yield* setup
-        // Postgres has no text with a NUL in it.
-        const isStorable = isUntyped || !encoded.includes("\u0000")
+        const isStorable = database.holdsNul !== false || !encoded.includes("\u0000")
         if (isStorable) expect(yield* examined({ ...nothing, ...sound["completed"], result: encoded })).toEqual([])
         expect({}).not.toHaveProperty("polluted")
       })
     )
+
+    it.scoped(
+      "10 MiB",
+      () =>
+        Effect.gen(function* () {
+          const examined = yield* setup
+          const long = "x".repeat(10 * 1024 * 1024)
+          expect(yield* examined({ ...nothing, ...sound["completed"], result: `"${long}"` })).toEqual([])
+          const steps = JSON.stringify([{ name: "one", encoded: long }])
+          if (isProof) expect(yield* examined({ ...nothing, ...sound["steps"], steps })).toEqual([])
+        }),
+      120_000
+    )
   })
 
-suite("Postgres", pgClient.pipe(Layer.provide(Postgres.layer)), false)
-suite("SQLite", sqliteClient.pipe(Layer.provide(SqliteFile.layer)), true)
+suite("Postgres", pgClient.pipe(Layer.provide(Postgres.layer)), {
+  place: (index) => `$${index + 1}`,
+  holdsNul: false
+})
+suite("SQLite", sqliteClient.pipe(Layer.provide(SqliteFile.layer)), { isUntyped: true })
+suite("MariaDB", mysqlClient.pipe(Layer.provide(Mariadb.layer)), { longest: 255, columns: ["expires_at"] })

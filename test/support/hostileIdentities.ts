@@ -49,8 +49,11 @@ export const identity: FastCheck.Arbitrary<IdempotencyIdentifiers> = FastCheck.r
   .filter(Either.isRight)
   .map(({ right }) => right)
 
+const otherCase = (text: string) => (text === text.toUpperCase() ? text.toLowerCase() : text.toUpperCase())
+const withoutMarks = (text: string) => text.normalize("NFD").replace(/\p{M}/gu, "")
+
 /** Two that share what they can: the parts moved, one of them left out, or another of its kind. */
-export const pair = FastCheck.tuple(identity, identity, FastCheck.nat(5)).map(([a, b, how]) => {
+export const pair = FastCheck.tuple(identity, identity, FastCheck.nat(9)).map(([a, b, how]) => {
   const scope = a.scope ?? "s"
   const others: ReadonlyArray<Parts> = [
     b,
@@ -58,7 +61,12 @@ export const pair = FastCheck.tuple(identity, identity, FastCheck.nat(5)).map(([
     { operation: a.operation, idempotencyKey: scope, scope: a.idempotencyKey },
     { operation: a.operation, idempotencyKey: a.idempotencyKey.normalize("NFD"), scope: a.scope?.normalize("NFC") },
     { ...a, idempotencyKey: a.idempotencyKey.replaceAll("{", "%7B") },
-    { operation: a.operation, idempotencyKey: `${scope}%3A${a.idempotencyKey}`, scope: undefined }
+    { operation: a.operation, idempotencyKey: `${scope}%3A${a.idempotencyKey}`, scope: undefined },
+    { ...a, idempotencyKey: otherCase(a.idempotencyKey) },
+    { ...a, scope: otherCase(scope), operation: otherCase(a.operation) },
+    { ...a, idempotencyKey: withoutMarks(a.idempotencyKey), scope: a.scope && withoutMarks(a.scope) },
+    // What JavaScript does not trim.
+    { ...a, idempotencyKey: `${a.idempotencyKey}\u200b` }
   ]
   const other = IdempotencyIdentifiers.from(others[how] ?? b)
   return [a, Either.isRight(other) ? other.right : b] as const

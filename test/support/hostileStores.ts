@@ -13,6 +13,7 @@ import { IdempotencyDomainService } from "../../src/IdempotencyDomainService.js"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import { IdempotencyMetrics } from "../../src/IdempotencyMetrics.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
+import type { Outcome, State } from "../../src/internal/protocol.js"
 import { counting, untyped } from "./engineProcess.js"
 import { isProof } from "./proof.js"
 
@@ -51,14 +52,67 @@ const policies = {
   optimistic: { strategy: "optimistic" }
 } as const
 
-/** What a caller may get over a record that can be read, without a run. */
+/** What a caller may get over a claim, beside its own value. */
 const refusals = [unavailable, "IdempotencyInFlightError", "IdempotencyOutcomeUnknownError"]
+
+const states = ["Absent", "Corrupted", "Processing", "Unknown", "Completed", "Released"] as const
+
+/** What a store must make of what was written: known to whoever has written it, and never asked of the store. */
+export interface Due {
+  readonly state: (typeof states)[number]
+  /** Of a completed record. */
+  readonly outcome?: Outcome | undefined
+}
+
+/** What was recorded, if it is JSON. */
+const recordedIn = (outcome: Outcome | undefined): { readonly value: unknown } | undefined => {
+  if (outcome === undefined || outcome._tag === "Unavailable") return undefined
+  try {
+    return { value: outcome.encoded === "" ? undefined : JSON.parse(outcome.encoded) }
+  } catch {
+    return undefined
+  }
+}
+
+/** The completed record of a success. */
+export const dueOfSuccess = (encoded: string): Due => ({ state: "Completed", outcome: { _tag: "Success", encoded } })
+
+const stateIn = (inspected: Exit.Exit<Option.Option<State>, unknown>): string => {
+  if (Exit.isSuccess(inspected)) return Option.getOrUndefined(inspected.value)?._tag ?? "Absent"
+  const said = saidBy(inspected)
+  return said === unavailable ? "Corrupted" : said
+}
+
+/** By what is due, what may be got: by who gets the record, and by a caller. */
+const allowedBy = ({ outcome, state }: Due) => {
+  const recorded = recordedIn(outcome)
+  switch (state) {
+    case "Corrupted":
+      return { get: [unavailable], call: [unavailable] }
+    case "Absent":
+      return { get: ["ok"], call: ["ok"] }
+    case "Completed":
+      return {
+        get: recorded === undefined && outcome?._tag !== "Unavailable" ? [unavailable] : ["ok", unavailable],
+        call: [outcome?._tag === "Success" && recorded !== undefined ? "ok" : unavailable]
+      }
+    default:
+      return { get: ["ok"], call: ["ok", ...refusals] }
+  }
+}
+
+/** Walked in depth, what is deep ends the stack. */
+const isSame = (value: unknown, { outcome }: Due): boolean =>
+  outcome?._tag !== "Success" ||
+  outcome.encoded.length > 10_000 ||
+  JSON.stringify(value) === JSON.stringify(recordedIn(outcome)?.value)
 
 /** Everything that is wrong with how a store answers about a key once `write` has written to it. */
 export const examine = (
   { engine, repository }: HostileStore,
   ids: IdempotencyIdentifiers,
-  write: Effect.Effect<unknown, unknown>
+  write: Effect.Effect<unknown, unknown>,
+  due: Due | undefined
 ): Effect.Effect<ReadonlyArray<string>> =>
   Effect.gen(function* () {
     const problems: Array<string> = []
@@ -71,13 +125,13 @@ export const examine = (
       )
 
     yield* write
-    const inspected = yield* Effect.exit(repository.inspect(ids))
-    const isReadable = Exit.isSuccess(inspected)
-    const state = isReadable ? Option.getOrUndefined(inspected.value) : undefined
-    expect("inspect", saidBy(inspected), "ok", unavailable)
+    const inspected = stateIn(yield* Effect.exit(repository.inspect(ids)))
+    expect("inspect", inspected, ...(due === undefined ? states : [due.state]))
+    const is = due ?? { state: states.find((state) => state === inspected) ?? "Corrupted" }
+    const allowed = allowedBy(is)
     const get = saidBy(yield* Effect.exit(repository.get(ids)))
     const getMany = saidBy(yield* Effect.exit(repository.getMany([ids])))
-    expect("get", get, ...(isReadable ? ["ok", unavailable] : [unavailable]))
+    expect("get", get, ...allowed.get)
     expect("getMany", getMany, get)
 
     for (const [name, options] of Object.entries(policies)) {
@@ -85,17 +139,17 @@ export const examine = (
       const body = counting(Effect.succeed("ours"))
       const exit = yield* call(body.effect, options)
       const said = saidBy(exit)
-      if (!isReadable) expect(`a caller, ${name}`, said, unavailable)
-      else expect(`a caller, ${name}`, said, "ok", ...refusals)
+      expect(`a caller, ${name}`, said, ...allowed.call)
       const isSettled =
-        !isReadable || state?._tag === "Completed" || (state?._tag === "Unknown" && name !== "optimistic")
+        is.state === "Corrupted" || is.state === "Completed" || (is.state === "Unknown" && name !== "optimistic")
       if (isSettled && body.runs() > 0) problems.push(`the body ran, ${name}`)
       if (said === "ok" && !isSettled && body.runs() !== 1) problems.push(`the body ran ${body.runs()} times, ${name}`)
+      if (Exit.isSuccess(exit) && !isSame(exit.value.value, is)) problems.push(`another result was replayed, ${name}`)
     }
 
     yield* write
-    const reset = yield* Effect.exit(repository.reset(ids, { force: isReadable }))
-    if (state !== undefined || !isReadable) {
+    const reset = yield* Effect.exit(repository.reset(ids, { force: is.state !== "Corrupted" }))
+    if (is.state !== "Absent") {
       expect("reset", Exit.isSuccess(reset) ? `freed: ${reset.value}` : saidBy(reset), "freed: true")
     }
     const body = counting(Effect.succeed("ours"))

@@ -74,9 +74,12 @@ const textOf = (row: Row, column: Column): string => {
   return typeof value === "string" ? value : refuse(column)
 }
 
-/** What a driver makes of a 64-bit integer: a number, a bigint, or decimal digits. */
+const digits = /^-?\d+$/
+
+/** What a driver makes of a 64-bit integer: a number, a bigint, or decimal digits. No text is a number besides. */
 export const integerOf = (value: unknown): number | undefined => {
-  const number = typeof value === "string" || typeof value === "bigint" ? Number(value) : value
+  const isWritten = typeof value === "bigint" || (typeof value === "string" && digits.test(value))
+  const number = isWritten ? Number(value) : value
   return typeof number === "number" && Number.isSafeInteger(number) ? number : undefined
 }
 
