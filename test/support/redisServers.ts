@@ -12,6 +12,13 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
+import {
+  Idempotency,
+  IdempotencyDomainService,
+  type IdempotencyEngineOptions,
+  IdempotencyMetrics,
+  type IdempotencyRepository
+} from "../../src/index.js"
 import { slotOf } from "../../src/internal/redis/slots.js"
 import { directoryFor, freePort, installOnce, isExecutable, onPath, runServer } from "./servers.js"
 
@@ -19,9 +26,12 @@ export interface RedisServer {
   readonly host: "127.0.0.1"
   readonly port: number
   readonly url: string
+  /** Of the process that runs now: a restart makes another. */
   readonly pid: number
   /** Sends a signal to the server: `SIGSTOP` and `SIGCONT` for a pause, `SIGKILL` for a crash. */
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** Kills the server and starts it again, on the same port and with what it has written to its directory. */
+  readonly restart: Effect.Effect<void>
   /** Commands to the server from a connection of its own, as `redis-cli` would send them. */
   readonly command: (name: string, ...args: ReadonlyArray<string | number>) => Effect.Effect<unknown>
 }
@@ -100,7 +110,7 @@ const start = (
   Effect.gen(function* () {
     const port = yield* Effect.promise(() => freePort(busOffset))
     const directory = yield* directoryFor("redis")
-    const { pid, signal } = yield* runServer({
+    const server = yield* runServer({
       name: "Redis",
       binary: serverBinary(),
       args: [...argsIn(directory), "--port", `${port}`, "--bind", "127.0.0.1", "--dir", directory],
@@ -111,8 +121,11 @@ const start = (
       host: "127.0.0.1",
       port,
       url: `redis://127.0.0.1:${port}`,
-      pid,
-      signal,
+      get pid() {
+        return server.pid
+      },
+      signal: server.signal,
+      restart: Effect.orDie(server.restart),
       command: (name, ...rest) => Effect.orDie(runCommand(port, name, rest))
     } satisfies RedisServer
   })
@@ -289,4 +302,28 @@ export const scopedClient = <C extends Client>(open: () => C): Effect.Effect<C, 
       return client
     }),
     (client) => Effect.sync(() => client.disconnect())
+  )
+
+/** Gives an effect the engine of a process, and its store. */
+export type Run = <A, E>(effect: Effect.Effect<A, E, Idempotency | IdempotencyRepository>) => Effect.Effect<A, E>
+
+/**
+ * An engine over a store of its own, as a process has one. It asks for as long as a server takes to come back, unless it
+ * is told otherwise.
+ */
+export const processOver = (
+  repository: Layer.Layer<IdempotencyRepository, unknown>,
+  options: IdempotencyEngineOptions = {}
+): Effect.Effect<Run, never, Scope.Scope> =>
+  Idempotency.layerWith({
+    storageTimeout: "20 seconds",
+    retry: Schedule.spaced("50 millis"),
+    breakerThreshold: 1_000_000,
+    ...options
+  }).pipe(
+    Layer.provideMerge(repository),
+    Layer.provide([IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop]),
+    Layer.build,
+    Effect.orDie,
+    Effect.map((services): Run => Effect.provide(services))
   )
