@@ -56,6 +56,7 @@ const proof = (
           const { calls, unanswered, visited, wrong } = judge(run)
           console.log(`seed ${seed} on ${name}: ${calls} calls, ${unanswered} unanswered, ${visited} states visited`)
           expect(wrong.join("\n")).toBe("")
+          expect(run.inflicted).toEqual(run.faults)
           expect(unanswered, "the nemesis did no harm").toBeGreaterThan(0)
           for (const answer of answersOf(run)) met.add(answer)
         }

@@ -7,15 +7,18 @@ import { redisServer } from "./stores.js"
 
 const seed = 1
 
-it.scopedLive("three processes on one Redis, cut, stopped and killed: every history is linearizable", () =>
+it.scopedLive("three processes on one Redis, cut, killed and robbed of requests: every history is linearizable", () =>
   Effect.gen(function* () {
     expect(storeOf(seed)).toBe("redis")
     const play = yield* makePlay(yield* redisServer)
     const run = yield* play(seed)
-    const { calls, wrong } = judge(run)
+    const { calls, unanswered, wrong } = judge(run)
     expect(wrong.join("\n")).toBe("")
     expect(calls).toBeGreaterThan(50)
-    expect(run.faults.some(({ what }) => what === "kill")).toBe(true)
+    expect(run.inflicted).toEqual(run.faults)
+    expect(run.inflicted.map(({ what }) => what)).toContain("kill")
+    expect(run.lost).toBeGreaterThan(0)
+    expect(unanswered, "the nemesis did no harm").toBeGreaterThan(0)
   })
 )
 

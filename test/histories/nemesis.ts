@@ -1,6 +1,7 @@
 /** Runs of worker processes on a server while a nemesis breaks what is between them, each from its seed. */
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -18,6 +19,10 @@ export interface Run {
   readonly seed: number
   readonly histories: ReadonlyArray<History>
   readonly faults: ReadonlyArray<Fault>
+  /** Those of the faults that were inflicted: a process that was killed has been seen to end. */
+  readonly inflicted: ReadonlyArray<Fault>
+  /** Requests and replies that were lost: the next one of a connection is, if one comes. */
+  readonly lost: number
 }
 
 /** A process, ready to be told to go. */
@@ -58,21 +63,30 @@ const measuringOffset = <A, E, R>(
 const wordOf = (worker: Worker, word: string) =>
   Effect.filterOrDieMessage(worker.nextLine, (line) => line === word, `the worker does not say that it is ${word}`)
 
-/** What the nemesis does to the workers and their server. */
+/** Whether a process that is not told anything ends all the same. */
+const hasEnded = (worker: Worker): Effect.Effect<boolean> =>
+  Effect.timeoutTo(Effect.exit(worker.nextLine), {
+    duration: "10 seconds",
+    onTimeout: () => false,
+    onSuccess: Exit.isFailure
+  })
+
+/** What the nemesis does to the workers and their server, and whether it could. */
 const inflict = (
   { millis, what, worker }: Fault,
   server: StoreServer,
   proxies: ReadonlyArray<TcpProxy>,
   alive: Array<Ready>,
   heir: (worker: number) => Ready | undefined
-): Effect.Effect<unknown> => {
+): Effect.Effect<boolean> => {
   const proxy = proxies[worker]
   const victim = alive[worker]
-  if (proxy === undefined || victim === undefined) return Effect.void
+  if (proxy === undefined || victim === undefined) return Effect.succeed(false)
+  const done = Effect.as(true)
   const forAWhile = (begin: Effect.Effect<void>, end: Effect.Effect<void>) =>
     Effect.acquireUseRelease(
       begin,
-      () => Effect.sleep(millis),
+      () => done(Effect.sleep(millis)),
       () => end
     )
   switch (what) {
@@ -81,21 +95,21 @@ const inflict = (
     case "black hole":
       return forAWhile(proxy.blackHole, proxy.mend)
     case "lose a reply":
-      return proxy.loseReplyTo(() => true)
+      return done(proxy.loseReplyTo(() => true))
     case "lose a request":
-      return proxy.loseRequest(() => true)
+      return done(proxy.loseRequest(() => true))
     case "stall":
-      return server.stall(millis)
+      return done(server.stall(millis))
     case "flush":
-      return server.flush
+      return done(server.flush)
     case "stop":
       return forAWhile(victim.signal("SIGSTOP"), victim.signal("SIGCONT"))
     case "kill":
       return Effect.suspend(() => {
         const next = heir(worker)
-        if (next === undefined) return Effect.void
+        if (next === undefined) return Effect.succeed(false)
         alive[worker] = next
-        return Effect.zipRight(victim.signal("SIGKILL"), next.go)
+        return victim.signal("SIGKILL").pipe(Effect.zipRight(next.go), Effect.zipRight(hasEnded(victim)))
       })
   }
 }
@@ -132,25 +146,32 @@ const play = (seed: number, server: StoreServer, bundle: string): Effect.Effect<
     const all = yield* Effect.forEach(tasks, start, { concurrency: 4 })
     const alive = all.slice(0, size.workers)
     const heir = (of: number) => all.find(({ task: { life, worker } }) => life === 1 && worker === of)
-    const nemesis = Effect.forEach(
+    const nemesis = Effect.filter(
       faults,
       (fault) =>
         Effect.zipRight(
           Effect.sleep(fault.at),
           Effect.suspend(() => inflict(fault, server, proxies, alive, heir))
         ),
-      { concurrency: "unbounded", discard: true }
+      { concurrency: "unbounded" }
     )
     const run = Effect.gen(function* () {
       yield* Effect.forEach(alive, ({ go }) => go, { discard: true })
       const breaking = yield* Effect.fork(nemesis)
       yield* Effect.sleep(size.millis)
-      yield* Fiber.join(breaking)
+      const inflicted = yield* Fiber.join(breaking)
       yield* Effect.forEach(alive, ({ go }) => go, { discard: true })
       yield* Effect.forEach(alive, (worker) => wordOf(worker, "done"), { concurrency: "unbounded", discard: true })
+      return inflicted
     })
-    const [, offset] = yield* measuringOffset(run)
-    return { seed, faults, histories: historiesOf(tasks, { ...server.clock, offset }) }
+    const [inflicted, offset] = yield* measuringOffset(run)
+    return {
+      seed,
+      faults,
+      inflicted,
+      lost: proxies.reduce((sum, proxy) => sum + proxy.lost(), 0),
+      histories: historiesOf(tasks, { ...server.clock, offset })
+    }
   }).pipe(Effect.scoped)
 
 /** Plays seeds on a server, with what they share made once. */

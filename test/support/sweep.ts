@@ -60,7 +60,6 @@ const describeExit = (exit: CallExit): string => {
 
 /** How the call of the sweep went. */
 interface Played {
-  readonly exit: string
   readonly steps: number
   readonly millis: number
   readonly problems: ReadonlyArray<string>
@@ -146,7 +145,26 @@ const isUnderWay = (engine: SweepEngine): boolean => Object.values(engine.underW
 
 const quiet = 60_000
 
-const playIn = (world: SweepWorld, sweep: Sweep, at: number, undisturbed: string | undefined): Played => {
+const givenIn = ({ policy, scenario: { gives } }: Sweep): string => (typeof gives === "string" ? gives : gives(policy))
+
+/** A step whose effect had ended when it happened is recorded with the key, and one that is recorded does not run again. */
+const stepProblems = (
+  own: Body,
+  later: Body,
+  { policy }: Sweep,
+  state: State | undefined,
+  happenedAt = Number.POSITIVE_INFINITY
+): ReadonlyArray<string> => {
+  const { endedAt, hasReturned } = own.step
+  const isRecorded = state !== undefined && "steps" in state && state.steps.length > 0
+  const hasEnded = hasReturned() || (endedAt() ?? Number.POSITIVE_INFINITY) < happenedAt
+  return [
+    ...(policy.strategy === "claim" && hasEnded && !isRecorded ? ["the step has ended, and is not recorded"] : []),
+    ...(isRecorded && later.step.runs() > 0 ? ["the step is recorded, and ran again"] : [])
+  ]
+}
+
+const playIn = (world: SweepWorld, sweep: Sweep, at: number): Played => {
   const { event, mode, policy, scenario } = sweep
   const { time } = world
   const problems: Array<string> = []
@@ -167,14 +185,16 @@ const playIn = (world: SweepWorld, sweep: Sweep, at: number, undisturbed: string
   }
   if (scenario.other === "follows") time.after({ pausedUntil: 0 }, 5 + 2 * mode.latency, startOther)
 
+  /** When it happened to a call that had not ended. */
   let happenedAt: number | undefined
+  let exit: CallExit | undefined
   let closing: Fiber.RuntimeFiber<void> | undefined
   // The first step is the caller's.
   let swept: Fiber.RuntimeFiber<unknown, unknown> | undefined
   world.onStep((fiber, step) => {
     swept ??= fiber
     if (step !== at || event === "timeout") return
-    happenedAt = time.now()
+    if (exit === undefined) happenedAt = time.now()
     if (event === "close") closing = engine.close()
     else swept.unsafeInterruptAsFork(FiberId.none)
   })
@@ -182,7 +202,6 @@ const playIn = (world: SweepWorld, sweep: Sweep, at: number, undisturbed: string
   const protectedCall = call(engine, body, sweep)
   let endedAt = 0
   let steps = 0
-  let exit: CallExit | undefined
   const caller = world.fork(
     event === "timeout"
       ? Effect.timeoutFail(protectedCall, { duration: at, onTimeout: () => ({ _tag: "timed out" }) })
@@ -197,11 +216,10 @@ const playIn = (world: SweepWorld, sweep: Sweep, at: number, undisturbed: string
   world.onStep(undefined)
 
   if (exit === undefined) {
-    return { exit: "none", steps: 0, millis: 0, problems: ["the caller still waits"] }
+    return { steps: 0, millis: 0, problems: ["the caller still waits"] }
   }
   const got = describeExit(exit)
-  if (event === "timeout") happenedAt = start + at
-  const hasHappened = happenedAt !== undefined
+  if (event === "timeout" && start + at <= endedAt) happenedAt = start + at
   const tookAfterEvent = happenedAt === undefined ? 0 : endedAt - happenedAt
 
   const state = world.stateOf()
@@ -210,10 +228,10 @@ const playIn = (world: SweepWorld, sweep: Sweep, at: number, undisturbed: string
   if (!expected.includes(described)) {
     problems.push(`the state is ${described}, and should be ${expected.join(" or ")}; the body: ${body.went()}`)
   }
-  const allowed = new Set(["interrupted", "timed out", undisturbed ?? got])
-  if (!allowed.has(got)) problems.push(`the caller got: ${got}, undisturbed: ${undisturbed}`)
-  if (!hasHappened && undisturbed !== undefined && got !== undisturbed)
-    problems.push(`nothing happened, but got ${got}`)
+  const disturbed = event === "timeout" ? "timed out" : "interrupted"
+  const given = givenIn(sweep)
+  if (got !== given && (happenedAt === undefined || got !== disturbed))
+    problems.push(`the caller got: ${got}, not ${given}; it happened at ${happenedAt}`)
   if (event !== "close" && tookAfterEvent > 2.5 * storageTimeout) problems.push(`it took ${tookAfterEvent} ms to stop`)
   if (body.runs() > 1) problems.push(`the body ran ${body.runs()} times`)
   if (policy.strategy === "claim" && other !== undefined && body.went() === "success" && other.runs() > 0) {
@@ -232,7 +250,7 @@ const playIn = (world: SweepWorld, sweep: Sweep, at: number, undisturbed: string
   if (world.leftOver().length > 0) problems.push(`left over: ${world.leftOver().join(", ")}`)
 
   const next = event === "close" ? world.openEngine() : engine
-  const later = makeBody({ effect: Effect.succeed("later"), after: 0 })
+  const later = makeBody({ ...scenario.ending, effect: Effect.succeed("later"), after: 0 })
   const asked = world.fork(call(next, later, sweep, { strategy: "claim" }))
   time.run(time.now() + quiet)
   const answer = asked.unsafePoll()
@@ -242,23 +260,25 @@ const playIn = (world: SweepWorld, sweep: Sweep, at: number, undisturbed: string
   if (scenario.degrades !== "recorded" && answered !== due)
     problems.push(`over ${described} a later caller got ${answered}, not ${due}`)
 
+  problems.push(...stepProblems(body, later, sweep, state, happenedAt))
+
   const closed = [engine, next].map((one) => one.close())
   time.run(time.now() + quiet)
   if (closed.some((one) => one.unsafePoll() === null)) problems.push("an engine does not close at the end")
   // Those of the engine that was there at the mark are gone too.
   if (world.leftOver().length > 0) problems.push(`left over at the end: ${world.leftOver().join(", ")}`)
   problems.push(...world.errors.map((error) => `logged: ${error}`))
-  return { exit: got, steps, millis: endedAt - start, problems }
+  return { steps, millis: endedAt - start, problems }
 }
 
-const play = (sweep: Sweep, at: number, undisturbed?: string): Played =>
+const play = (sweep: Sweep, at: number): Played =>
   inSweepWorld(
     {
       yieldsAtEveryStep: sweep.mode.yieldsAtEveryStep,
       faults: withLatency(sweep.scenario.faults, sweep.mode.latency),
       mutate: sweep.mutate
     },
-    (world) => playIn(world, sweep, at, undisturbed)
+    (world) => playIn(world, sweep, at)
   )
 
 export interface Swept {
@@ -267,15 +287,15 @@ export interface Swept {
   readonly problems: ReadonlyArray<string>
 }
 
-/** Lets it happen at every `stride`-th step (millisecond), until the call ends before that. */
-export const sweepThrough = (sweep: Sweep, stride = 1): Swept => {
+/** Lets it happen at every `stride`-th step (millisecond) from one of the first on, until the call ends before that. */
+export const sweepThrough = (sweep: Sweep, stride = 1, from = 0): Swept => {
   const where = `${sweep.scenario.name} | ${nameOf(sweep.policy)} | ${sweep.event}, ${JSON.stringify(sweep.mode)}`
   const undisturbed = play(sweep, Number.MAX_SAFE_INTEGER)
   const last = sweep.event === "timeout" ? undisturbed.millis : undisturbed.steps
   const problems = undisturbed.problems.map((problem) => `${where}, undisturbed: ${problem}`)
   let points = 0
-  for (let at = 0; at <= last + stride; at += stride) {
-    const played = play(sweep, at, undisturbed.exit)
+  for (let at = from; at <= last + stride; at += stride) {
+    const played = play(sweep, at)
     problems.push(...played.problems.map((problem) => `${where}, at ${at}: ${problem}`))
     points++
   }
