@@ -11,10 +11,9 @@ import {
   Idempotency,
   IdempotencyDomainService,
   type IdempotencyEngineOptions,
-  IdempotencyIdentifiers,
   IdempotencyKey,
   IdempotencyMetrics,
-  IdempotencyRepository,
+  type IdempotencyRepository,
   IdempotentExecution,
   withIdempotency,
   withIdempotencyOutcome
@@ -24,7 +23,7 @@ import { Redis } from "ioredis"
 import * as scripts from "../../src/internal/redis/scripts.js"
 import { standalone } from "../support/redisServers.js"
 import { tcpProxy } from "../support/tcpProxy.js"
-import { type Ledger, ledger, type WorkerTask, worker } from "../support/workers.js"
+import { type Ledger, ledger, Workers, type WorkerTask } from "../support/workers.js"
 
 const operation = "payment.charge"
 
@@ -66,7 +65,6 @@ const task = (port: number, key: string, { path }: Ledger, rest: Partial<WorkerT
   bodyMillis: 300,
   lease: 30_000,
   storageTimeout: 1000,
-  hangs: false,
   ...rest
 })
 
@@ -79,8 +77,9 @@ describe("one fresh key", () => {
       const { port } = yield* standalone
       const book = yield* ledger
       const key = yield* IdempotencyKey.random
+      const start = yield* Workers
       const workers = yield* Effect.all(
-        Array.from({ length: 4 }, () => worker(task(port, key, book, { fibers: 100 }))),
+        Array.from({ length: 4 }, () => start(task(port, key, book, { fibers: 100 }))),
         { concurrency: "unbounded" }
       )
       const results = yield* Effect.all(
@@ -91,7 +90,7 @@ describe("one fresh key", () => {
       expect(values).toHaveLength(400)
       expect(new Set(values).size).toBe(1)
       expect(book.runs(key)).toBe(1)
-    })
+    }).pipe(Effect.provide(Workers.layer))
   )
 })
 
@@ -117,56 +116,6 @@ describe("a lost reply, with the default options of ioredis", () => {
     )
   lostReplyTo("claim", scripts.claim)
   lostReplyTo("complete", scripts.complete)
-})
-
-describe("the owner is killed", () => {
-  const killed = (guarantee: WorkerTask["guarantee"]) =>
-    Effect.gen(function* () {
-      const { port } = yield* standalone
-      const book = yield* ledger
-      const key = yield* IdempotencyKey.random
-      const settings = { guarantee, lease: 1500, storageTimeout: 500 }
-      const owner = yield* worker(task(port, key, book, { ...settings, hangs: true }))
-      expect(yield* owner.nextLine).toBe("running")
-      yield* owner.signal("SIGKILL")
-      const layer = over(RedisIdempotencyRepository.layer({ redis: yield* defaultClient(port) }), {
-        storageTimeout: settings.storageTimeout
-      })
-      return { book, key, layer, lease: settings.lease }
-    })
-
-  it.scopedLive("at-least-once: the next caller has a result within lease + 1 s, with attempt 2", () =>
-    Effect.gen(function* () {
-      const { book, key, layer, lease } = yield* killed("at-least-once")
-      const { millis, value } = yield* charge(book, key).pipe(
-        withIdempotency(operation, key, { lease }),
-        timed,
-        Effect.provide(layer)
-      )
-      expect(value).toEqual({ key, attempt: 2 })
-      expect(millis).toBeLessThan(lease + 1000)
-      expect(book.runs(key)).toBe(2)
-    })
-  )
-
-  it.scopedLive("at-most-once: the next caller is told, and resolve or reset clears it", () =>
-    Effect.gen(function* () {
-      const { book, key, layer, lease } = yield* killed("at-most-once")
-      const call = charge(book, key).pipe(withIdempotency(operation, key, { guarantee: "at-most-once", lease }))
-      yield* Effect.gen(function* () {
-        const repository = yield* IdempotencyRepository
-        const ids = yield* IdempotencyIdentifiers.from({ operation, idempotencyKey: key })
-        expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyOutcomeUnknownError", attempt: 1 })
-        expect(book.runs(key)).toBe(1)
-        expect(yield* repository.resolve(ids, { _tag: "Success", result: { key, attempt: 1 } })).toBe(true)
-        expect(yield* call).toEqual({ key, attempt: 1 })
-        expect(book.runs(key)).toBe(1)
-        expect(yield* repository.reset(ids)).toBe(true)
-        expect(yield* call).toEqual({ key, attempt: 2 })
-        expect(book.runs(key)).toBe(2)
-      }).pipe(Effect.provide(layer))
-    })
-  )
 })
 
 describe("a long effect", () => {

@@ -4,9 +4,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import { bundled } from "./bundle.js"
+
+/** Where a run of an effect may end: around a call of the store, or where its body has only begun. */
+export type CrashPoint = "before claim" | "after claim" | "in body" | "before completion" | "after completion"
 
 export interface WorkerTask {
   readonly url: string
@@ -14,11 +19,17 @@ export interface WorkerTask {
   readonly key: string
   readonly ledger: string
   readonly guarantee: "at-least-once" | "at-most-once"
+  /** How many call within each engine. */
   readonly fibers: number
+  /** How many engines there are over one store: the worker says `waiting` when each waits for another's run. */
+  readonly engines?: number
   readonly bodyMillis: number
   readonly lease: number
   readonly storageTimeout: number
-  readonly hangs: boolean
+  /** There the worker says so, and its whole process stands still until it is told to go on. */
+  readonly hangsAt?: CrashPoint
+  /** The body says that it is `in body`, and goes on when the worker is told to. */
+  readonly isTold?: boolean
 }
 
 export interface Worker {
@@ -62,11 +73,16 @@ export const processOf = (args: ReadonlyArray<string>, task: unknown): Effect.Ef
     }
   )
 
-const script = fileURLToPath(new URL("./worker.ts", import.meta.url))
-
-/** A worker process on Redis. */
-export const worker = (task: WorkerTask): Effect.Effect<Worker, never, Scope.Scope> =>
-  processOf(["--import", "tsx", script], task)
+/** Starts worker processes on Redis. */
+export class Workers extends Context.Tag("test/Workers")<
+  Workers,
+  (task: WorkerTask) => Effect.Effect<Worker, never, Scope.Scope>
+>() {
+  static readonly layer: Layer.Layer<Workers> = Layer.scoped(
+    Workers,
+    Effect.map(bundled(new URL("./worker.ts", import.meta.url)), (file) => (task) => processOf([file], task))
+  )
+}
 
 export interface Ledger {
   readonly path: string
