@@ -1,6 +1,7 @@
 /** A TCP proxy in this process, before a server on the loopback, that loses what it is told to lose. */
 import { once } from "node:events"
 import { connect, createServer, type Server, type Socket } from "node:net"
+import { setTimeout } from "node:timers/promises"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
@@ -19,6 +20,12 @@ export interface TcpProxy {
    * answer is passed on.
    */
   readonly loseReplyTo: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
+  /**
+   * The next request that matches reaches the server, and nothing comes back on its connection from there on, which
+   * stays open: a stream has no holes, so that later replies wait behind this one. All of them arrive when the proxy is
+   * mended, or never. Other connections are as always.
+   */
+  readonly swallowReplyTo: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
   /** The connection is cut instead of passing the next request that matches on. */
   readonly loseRequest: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
   /**
@@ -26,13 +33,20 @@ export interface TcpProxy {
    * together, and no other. All requests match if it is not said which.
    */
   readonly cutAfter: (bytes: number, matches?: (request: Buffer) => boolean) => Effect.Effect<void>
+  /** From now on everything takes so much longer, in each direction; its order stays. */
+  readonly latency: (millis: number) => Effect.Effect<void>
+  /** Ends with the next request that matches, whatever becomes of it. */
+  readonly request: (matches: (request: Buffer) => boolean) => Effect.Effect<void>
   /** How many bytes have been passed on so far, of both directions together. */
   readonly passed: () => number
   /** How many replies and requests were lost so far, and connections cut after so many bytes. */
   readonly lost: () => number
 }
 
-type Fault = { readonly what: "request" | "reply"; readonly matches: (request: Buffer) => boolean }
+interface Fault {
+  readonly what: "request" | "reply" | "replies"
+  readonly matches: (request: Buffer) => boolean
+}
 
 /** A connection is cut after so many bytes; which one, its first request says. */
 interface Cut {
@@ -45,8 +59,27 @@ interface Controls {
   mode: "open" | "cut" | "blackHole"
   fault: Fault | undefined
   cut: Cut | undefined
+  latency: number
+  readonly watchers: Set<(request: Buffer) => void>
   lost: number
   passed: number
+}
+
+/** Delivers at once, or as much later as it is told, and in order. */
+const later = (controls: Controls, deliver: (chunk: Buffer) => void): ((chunk: Buffer) => void) => {
+  let waiting = 0
+  let last = Promise.resolve()
+  return (chunk) => {
+    if (controls.latency === 0 && waiting === 0) return deliver(chunk)
+    waiting++
+    const due = setTimeout(controls.latency)
+    last = last
+      .then(() => due)
+      .then(() => {
+        waiting--
+        deliver(chunk)
+      })
+  }
 }
 
 const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: Socket): void => {
@@ -78,8 +111,11 @@ const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: So
     // What has been passed on arrives.
     to.write(chunk.subarray(0, left), close)
   }
+  const toServer = later(controls, (request) => passOn(upstream, request))
+  const toClient = later(controls, (reply) => passOn(client, reply))
   client.on("data", (request) => {
     const { cut, fault } = controls
+    for (const watch of controls.watchers) watch(request)
     if (cut !== undefined && cut.connection === undefined && cut.matches(request)) cut.connection = client
     if (fault?.matches(request)) {
       controls.fault = undefined
@@ -88,14 +124,15 @@ const pass = (controls: Controls, sockets: Set<Socket>, port: number, client: So
         close()
         return
       }
-      losesReply = true
+      if (fault.what === "reply") losesReply = true
+      else upstream.pause()
     }
-    passOn(upstream, request)
+    toServer(request)
   })
   if (controls.mode === "blackHole") client.pause()
   upstream.on("data", (reply) => {
     if (losesReply) close()
-    else passOn(client, reply)
+    else toClient(reply)
   })
 }
 
@@ -107,6 +144,8 @@ const listen = async (
     mode: "open",
     fault: undefined,
     cut: undefined,
+    latency: 0,
+    watchers: new Set(),
     lost: 0,
     passed: 0
   }
@@ -142,10 +181,25 @@ const listen = async (
         for (const socket of sockets) socket.pause()
       }),
       loseReplyTo: setFault("reply"),
+      swallowReplyTo: setFault("replies"),
       loseRequest: setFault("request"),
       cutAfter: (bytes, matches = () => true) =>
         Effect.sync(() => {
           controls.cut = { matches, connection: undefined, left: bytes }
+        }),
+      latency: (millis) =>
+        Effect.sync(() => {
+          controls.latency = millis
+        }),
+      request: (matches) =>
+        Effect.async((resume) => {
+          const watch = (request: Buffer) => {
+            if (!matches(request)) return
+            controls.watchers.delete(watch)
+            resume(Effect.void)
+          }
+          controls.watchers.add(watch)
+          return Effect.sync(() => void controls.watchers.delete(watch))
         }),
       passed: () => controls.passed,
       lost: () => controls.lost
