@@ -181,8 +181,8 @@ export interface MessagesOptions<
   /** The id of a message: any string that is the same whenever the message is delivered. */
   readonly id: (message: Message) => IdempotencyKeyInput
   /**
-   * How many handlers run at a time, at least 1: by default 10 for `processBatch`, and 1 for `deduplicate`, so that
-   * messages are processed in their order.
+   * How many handlers run at a time, at least 1: by default 10 for `processBatch`, and 1 for `deduplicate`. With 1,
+   * messages are processed in their order; with more, one whose claim takes longer is overtaken.
    */
   readonly concurrency?: number | "unbounded" | undefined
   /** What a message's id stands for, as in {@link ConsumerOptions}. */

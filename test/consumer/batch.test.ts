@@ -9,6 +9,7 @@ import * as TestClock from "effect/TestClock"
 import { IdempotentConsumer } from "../../src/consumer/IdempotentConsumer.js"
 import { MessageOutcome } from "../../src/consumer/MessageOutcome.js"
 import { ended, settleDown, singleProcess, twoProcesses } from "../support/engineProcess.js"
+import { answeringAfter } from "../support/faultyRepository.js"
 import { consumer, idOf, type Message, messageOf, noting, recordOf } from "./support.js"
 
 const { processBatch } = IdempotentConsumer
@@ -141,6 +142,39 @@ describe("a batch", () => {
       })
     )
   }
+
+  it.scoped("with concurrency 1 they go in their order, though the first claim is answered last", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.plan("claim", answeringAfter("100 millis"), 1)
+      const { handle, handled } = noting()
+      const messages = ["a", "b", "c"].map((id) => messageOf(id))
+      const fiber = yield* Effect.fork(
+        process.run(processBatch(consumer, messages, { id: idOf, concurrency: 1 })(handle))
+      )
+      yield* TestClock.adjust("1 second")
+      expect(tagsOf(yield* ended(fiber))).toEqual(["Processed", "Processed", "Processed"])
+      expect(handled).toEqual(["a", "b", "c"])
+    })
+  )
+
+  it.scoped("with concurrency 1 a duplicate between two messages does not let the second pass the first", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const { handle, seen } = watched()
+      const deliver = (...ids: ReadonlyArray<string>) => {
+        const messages = ids.map((id) => messageOf(id))
+        return Effect.fork(process.run(processBatch(consumer, messages, { id: idOf, concurrency: 1 })(handle)))
+      }
+      const before = yield* deliver("b")
+      yield* TestClock.adjust("1 second")
+      yield* ended(before)
+      const fiber = yield* deliver("a", "b", "c")
+      yield* TestClock.adjust("2 seconds")
+      expect(tagsOf(yield* ended(fiber))).toEqual(["Processed", "Duplicate", "Processed"])
+      expect(seen).toEqual({ running: 0, most: 1, runs: 3 })
+    })
+  )
 
   it.scoped("bounds the handlers of messages without an id, too", () =>
     Effect.gen(function* () {

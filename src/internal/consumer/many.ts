@@ -30,26 +30,41 @@ type Processing = AnyEffect<MessageOutcome<unknown>>
 
 type MessageExit = Exit.Exit<MessageOutcome<unknown>, unknown>
 
-/** Runs an effect once all those have ended that came for its key before. */
-type InTurn = (key: string, effect: Processing) => Processing
+/** Gives an effect its turn, which comes once all those have ended that came for its key before. */
+type InTurn = (key: string, use: (turn: Effect.Effect<void>) => Processing) => Processing
 
 const makeInTurn = (): InTurn => {
   const last = new Map<string, Deferred.Deferred<void>>()
-  return (key, effect) =>
+  return (key, use) =>
     Effect.acquireUseRelease(
       Effect.sync(() => {
         const before = last.get(key)
         const mine = Deferred.unsafeMake<void>(FiberId.none)
         last.set(key, mine)
-        return { before, mine }
+        return { turn: before === undefined ? Effect.void : Deferred.await(before), mine }
       }),
-      ({ before }) => (before === undefined ? effect : Effect.zipRight(Deferred.await(before), effect)),
-      ({ mine }) =>
+      ({ turn }) => use(turn),
+      ({ mine, turn }) =>
         Effect.suspend(() => {
           if (last.get(key) === mine) last.delete(key)
-          return Deferred.succeed(mine, undefined)
+          // What ends before its turn does not let others pass.
+          return Deferred.completeWith(mine, turn)
         })
     )
+}
+
+/** Gives a message its admission: how its handler waits for others' handlers. */
+type Admitting = (use: (admission: Admission) => Processing) => Processing
+
+const inTheirOrder = (): Admitting => {
+  const inTurn = makeInTurn()
+  return (use) => inTurn("", (turn) => use((handler) => Effect.zipRight(turn, handler)))
+}
+
+const atOnce = (concurrency: number | "unbounded"): Admitting => {
+  const admission: Admission =
+    concurrency === "unbounded" ? identity : Effect.unsafeMakeSemaphore(concurrency).withPermits(1)
+  return (use) => use(admission)
 }
 
 const concurrencyIssue = (concurrency: number | "unbounded"): string | undefined =>
@@ -61,7 +76,7 @@ const makeOne = <Message>(
   consumer: string,
   options: AnyManyOptions<Message>,
   issue: string | undefined,
-  admission: Admission
+  admitting: Admitting
 ): ((message: Message) => Effect.Effect<MessageExit, never, unknown>) => {
   const inTurn = makeInTurn()
   const { concurrency: _, fingerprint: fingerprintOf, id: idOf, scope: scopeOf, ...policy } = options
@@ -71,16 +86,19 @@ const makeOne = <Message>(
         if (issue !== undefined) return Effect.fail(invalid(consumer, [issue]))
         const id = idOf(message)
         const scope = typeof scopeOf === "function" ? scopeOf(message) : scopeOf
-        const processing = processWith(
-          Effect.suspend(() => handler(message)),
-          consumer,
-          id,
-          { ...policy, scope, fingerprint: fingerprintOf?.(message) },
-          admission
-        )
-        return Option.match(keyOf(id), {
-          onNone: () => processing,
-          onSome: (key) => inTurn(`${scope?.trim() ?? ""}:${key}`, processing)
+        const oneOptions = { ...policy, scope, fingerprint: fingerprintOf?.(message) }
+        return admitting((admission) => {
+          const processing = processWith(
+            Effect.suspend(() => handler(message)),
+            consumer,
+            id,
+            oneOptions,
+            admission
+          )
+          return Option.match(keyOf(id), {
+            onNone: () => processing,
+            onSome: (key) => inTurn(`${scope?.trim() ?? ""}:${key}`, (turn) => Effect.zipRight(turn, processing))
+          })
         })
       })
     )
@@ -95,9 +113,8 @@ export const processBatchWith = <Message>(
 ): Effect.Effect<Array<MessageExit>, never, unknown> =>
   Effect.suspend(() => {
     const { concurrency = 10 } = options
-    const admission: Admission =
-      concurrency === "unbounded" ? identity : Effect.unsafeMakeSemaphore(concurrency).withPermits(1)
-    const one = makeOne(handler, consumer, options, concurrencyIssue(concurrency), admission)
+    const admitting = concurrency === 1 ? inTheirOrder() : atOnce(concurrency)
+    const one = makeOne(handler, consumer, options, concurrencyIssue(concurrency), admitting)
     return Effect.forEach(messages, one, { concurrency: "unbounded" })
   })
 
@@ -110,7 +127,7 @@ export const deduplicateWith = <Message, E, R>(
   Stream.suspend(() => {
     const { concurrency = 1 } = options
     const issue = concurrencyIssue(concurrency)
-    const one = makeOne(handler, consumer, options, issue, identity)
+    const one = makeOne(handler, consumer, options, issue, atOnce("unbounded"))
     return Stream.mapEffect(stream, (message) => Effect.map(one(message), (exit) => ({ message, exit })), {
       concurrency: issue === undefined ? concurrency : 1
     })
