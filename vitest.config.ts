@@ -15,7 +15,7 @@ export default defineConfig({
     // The long form has files of its own, and makes others longer.
     include: process.env["PROOF"] === "1" ? ["test/**/*.{test,proof}.ts"] : ["test/**/*.test.ts"],
     // Much of what takes time here is waiting for servers.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    maxWorkers: availableParallelism() + 1,
     testTimeout: 30_000,
     hookTimeout: 120_000,
     coverage: {

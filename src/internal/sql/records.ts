@@ -104,7 +104,7 @@ export interface Records {
     identifiers: IdempotencyIdentifiers,
     request: CompleteRequest
   ) => Effect.Effect<Extract<CompleteReply, { readonly _tag: "Done" }> | undefined, SqlError>
-  /** Renews these leases, all of one length; the names of those that were, if the database tells. */
+  /** Renews these leases, all of one length; the names of those that were, none where the database would not tell. */
   readonly renew: (
     lease: number,
     leases: ReadonlyArray<{ readonly identifiers: IdempotencyIdentifiers; readonly token: string }>
@@ -214,17 +214,21 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
                 : { _tag: "Done", attempt, createdAt, expiresAt }
             }
           ),
-    renew: (lease, leases) =>
-      namesOf(leases, (chunk) =>
-        Effect.map(
-          run(statements.renew(chunk.length), [
-            lease,
-            2 * lease,
-            ...chunk.flatMap(({ identifiers, token }) => [...identityOf(identifiers), token])
-          ]),
-          nameOfRows
-        )
-      )
+    renew: (lease, leases) => {
+      const { renew } = statements
+      return renew === undefined
+        ? Effect.succeed(new Set<string>())
+        : namesOf(leases, (chunk) =>
+            Effect.map(
+              run(renew(chunk.length), [
+                lease,
+                2 * lease,
+                ...chunk.flatMap(({ identifiers, token }) => [...identityOf(identifiers), token])
+              ]),
+              nameOfRows
+            )
+          )
+    }
   }
 }
 

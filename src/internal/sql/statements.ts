@@ -149,8 +149,8 @@ export interface Statements {
   readonly delete: string
   /** Rows that have not expired → the identities of those that were deleted. Parameters: identity and version of each. */
   readonly deleteMany: ((count: number) => string) | undefined
-  /** Parameters: lease, twice the lease, and then identity and token of each. */
-  readonly renew: (count: number) => string
+  /** Live claims → the identities of those that were renewed. Parameters: lease, twice the lease, identity and token of each. */
+  readonly renew: ((count: number) => string) | undefined
   /** Somebody waits for what becomes of the key. Parameters: identity. */
   readonly await: string
   /** Deletes expired rows, as many as the limit says. */
@@ -266,11 +266,13 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
     delete: finish(
       `${patiently}DELETE FROM ${full}${patient.replace("FROM", "USING")} WHERE ${here} AND version = ? AND ${now} < ?${andPatient}`
     ),
-    renew: bySize((count) =>
-      finish(
-        `${patiently}UPDATE ${full} SET version = version + 1, lease_until = ${at} + ?, expires_at = ${at} + CASE WHEN guarantee = 'at-most-once' THEN unknown_retention ELSE ${greatest}(retention, ?) END${patient} WHERE ${among([...identity, "token"], count)} AND ${intact} AND expires_at > ${now}${andPatient}${identities}`
-      )
-    ),
+    renew: isMysql
+      ? undefined
+      : bySize((count) =>
+          finish(
+            `${patiently}UPDATE ${full} SET version = version + 1, lease_until = ${at} + ?, expires_at = ${at} + CASE WHEN guarantee = 'at-most-once' THEN unknown_retention ELSE ${greatest}(retention, ?) END${patient} WHERE ${among([...identity, "token"], count)} AND ${intact} AND expires_at > ${now}${andPatient}${identities}`
+          )
+        ),
     await: finish(
       `${patiently}UPDATE ${full} SET awaited = TRUE${patient} WHERE ${here} AND state <> 'Completed' AND NOT awaited${andPatient}`
     ),
