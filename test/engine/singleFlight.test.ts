@@ -290,6 +290,8 @@ describe("following a leader that waits for another process", () => {
       yield* store.complete("theirs")
       yield* TestClock.adjust("1 second")
       expect(yield* ended(follower)).toMatchObject({ _tag: "Replayed", value: "theirs" })
+      // One for each of them, though the follower waited for two.
+      expect(yield* process.count("recordWait")).toBe(2)
     })
   )
 })
