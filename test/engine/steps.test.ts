@@ -161,7 +161,11 @@ describe("steps", () => {
         Effect.zipRight(Effect.all([one, one], { concurrency: "unbounded" }), Effect.void)
       ]) {
         const error = yield* Effect.flip(process.run(withIdempotency(Effect.asVoid(twice), operation, key)))
-        expect(error).toMatchObject({ _tag: "IdempotencyValidationError", operation })
+        expect(error).toMatchObject({
+          _tag: "IdempotencyValidationError",
+          operation,
+          issues: ["the name of a step is used twice in one run"]
+        })
       }
       expect(step.runs()).toBe(1)
     })
@@ -199,11 +203,22 @@ describe("steps", () => {
         const { process } = yield* singleProcess()
         const step = counting(Effect.succeed("stepped"))
         const call = process.run(withIdempotency(withIdempotentStep(name)(step.effect), operation, key))
-        expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyValidationError" })
+        expect(yield* Effect.flip(call)).toMatchObject({
+          _tag: "IdempotencyValidationError",
+          issues: ["the name of a step has 1 to 255 characters"]
+        })
         expect(step.runs()).toBe(0)
       })
     )
   }
+
+  it.scoped("a name of 255 characters is one", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const step = withIdempotentStep("n".repeat(255))(Effect.succeed("stepped"))
+      expect(yield* process.run(withIdempotency(step, operation, key))).toBe("stepped")
+    })
+  )
 
   it.scoped("at most a hundred steps", () =>
     Effect.gen(function* () {
@@ -216,7 +231,10 @@ describe("steps", () => {
       const all = yield* process.run(withIdempotency(steps(maxSteps), operation, key))
       expect(all).toHaveLength(maxSteps)
       const beyond = process.run(withIdempotency(Effect.asVoid(steps(maxSteps + 1)), operation, "order-2"))
-      expect(yield* Effect.flip(beyond)).toMatchObject({ _tag: "IdempotencyValidationError" })
+      expect(yield* Effect.flip(beyond)).toMatchObject({
+        _tag: "IdempotencyValidationError",
+        issues: ["an execution has at most 100 steps"]
+      })
     })
   )
 
