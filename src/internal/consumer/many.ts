@@ -41,14 +41,20 @@ const makeInTurn = (): InTurn => {
         const before = last.get(key)
         const mine = Deferred.unsafeMake<void>(FiberId.none)
         last.set(key, mine)
-        return { turn: before === undefined ? Effect.void : Deferred.await(before), mine }
+        const place = { mine, hasCome: before === undefined, turn: Effect.void }
+        if (before !== undefined) {
+          place.turn = Effect.map(Deferred.await(before), () => {
+            place.hasCome = true
+          })
+        }
+        return place
       }),
       ({ turn }) => use(turn),
-      ({ mine, turn }) =>
+      ({ hasCome, mine, turn }) =>
         Effect.suspend(() => {
           if (last.get(key) === mine) last.delete(key)
           // What ends before its turn does not let others pass.
-          return Deferred.completeWith(mine, turn)
+          return hasCome ? Deferred.succeed(mine, undefined) : Deferred.completeWith(mine, turn)
         })
     )
 }
