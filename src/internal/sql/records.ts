@@ -148,6 +148,19 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
       return at === undefined ? Effect.map(now, answer) : Effect.succeed(answer(at))
     })
 
+  /** What is done for many in one statement; for none where the database would not tell for which it was. */
+  const together = <A>(
+    statement: ((count: number) => string) | undefined,
+    all: ReadonlyArray<A>,
+    parametersOf: (member: A) => ReadonlyArray<unknown>,
+    first: ReadonlyArray<unknown> = []
+  ) =>
+    statement === undefined
+      ? Effect.succeed(new Set<string>())
+      : namesOf(all, (chunk) =>
+          Effect.map(run(statement(chunk.length), [...first, ...chunk.flatMap(parametersOf)]), nameOfRows)
+        )
+
   return {
     now,
     read: (identifiers) =>
@@ -172,20 +185,8 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
           Effect.catchAll((error) => (isDuplicate(error) ? Effect.succeed([]) : Effect.fail(error)))
         )
       ),
-    deleteMany: (keys) => {
-      const { deleteMany } = statements
-      return deleteMany === undefined
-        ? Effect.succeed(new Set<string>())
-        : namesOf(keys, (chunk) =>
-            Effect.map(
-              run(
-                deleteMany(chunk.length),
-                chunk.flatMap(({ identifiers, version }) => [...identityOf(identifiers), version])
-              ),
-              nameOfRows
-            )
-          )
-    },
+    deleteMany: (keys) =>
+      together(statements.deleteMany, keys, ({ identifiers, version }) => [...identityOf(identifiers), version]),
     replace: (identifiers, found, state) => {
       const unchanged = [...identityOf(identifiers), found.version, judgedUntil(found)]
       return Effect.map(
@@ -214,21 +215,11 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
                 : { _tag: "Done", attempt, createdAt, expiresAt }
             }
           ),
-    renew: (lease, leases) => {
-      const { renew } = statements
-      return renew === undefined
-        ? Effect.succeed(new Set<string>())
-        : namesOf(leases, (chunk) =>
-            Effect.map(
-              run(renew(chunk.length), [
-                lease,
-                2 * lease,
-                ...chunk.flatMap(({ identifiers, token }) => [...identityOf(identifiers), token])
-              ]),
-              nameOfRows
-            )
-          )
-    }
+    renew: (lease, leases) =>
+      together(statements.renew, leases, ({ identifiers, token }) => [...identityOf(identifiers), token], [
+        lease,
+        2 * lease
+      ])
   }
 }
 
