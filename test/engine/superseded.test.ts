@@ -181,6 +181,18 @@ describe("superseded", () => {
   )
 })
 
+/** An owner whose effect lasts an hour, and whose key was taken from it after 5 seconds: it notices at 10. */
+const robbed = (options: { readonly [name: string]: unknown } = {}) =>
+  Effect.gen(function* () {
+    const store = yield* makeStore()
+    const process = yield* startProcess(store)
+    const body = lasting("late", "1 hour")
+    const late = yield* Effect.fork(process.run(untyped(body.effect, operation, key, options)))
+    yield* TestClock.adjust("5 seconds")
+    yield* store.repository.reset(ids, { force: true })
+    return { store, process, body, late }
+  })
+
 describe("lost, with the effect still running", () => {
   it.scoped("the winner has not settled: it is waited for, until waitTimeout: TakenOver", () =>
     Effect.gen(function* () {
@@ -217,12 +229,7 @@ describe("lost, with the effect still running", () => {
 
   it.scoped("the winner recorded another request's result: TakenOver, not that result", () =>
     Effect.gen(function* () {
-      const store = yield* makeStore()
-      const process = yield* startProcess(store)
-      const options = { fingerprint: { amount: 100 } }
-      const late = yield* Effect.fork(process.run(untyped(lasting("late", "1 hour").effect, operation, key, options)))
-      yield* TestClock.adjust("5 seconds")
-      yield* store.repository.reset(ids, { force: true })
+      const { late, store } = yield* robbed({ fingerprint: { amount: 100 } })
       yield* store.claim("winner", { fingerprint: "another request" })
       yield* store.complete("winner", { fingerprint: "another request" })
       yield* TestClock.adjust("10 seconds")
@@ -232,12 +239,7 @@ describe("lost, with the effect still running", () => {
 
   it.scoped("the winner is another request that has not settled: TakenOver, no mismatch", () =>
     Effect.gen(function* () {
-      const store = yield* makeStore()
-      const process = yield* startProcess(store)
-      const options = { fingerprint: { amount: 100 } }
-      const late = yield* Effect.fork(process.run(untyped(lasting("late", "1 hour").effect, operation, key, options)))
-      yield* TestClock.adjust("5 seconds")
-      yield* store.repository.reset(ids, { force: true })
+      const { late, process, store } = yield* robbed({ fingerprint: { amount: 100 } })
       yield* store.claim("winner", { fingerprint: "another request", lease: 300_000 })
       yield* TestClock.adjust("10 seconds")
       expect(yield* Effect.flip(ended(late))).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "TakenOver" })
@@ -247,15 +249,9 @@ describe("lost, with the effect still running", () => {
 
   it.scoped("the store goes away: the winner, known to run, is given a lease before the effect runs again", () =>
     Effect.gen(function* () {
-      const store = yield* makeStore()
-      const process = yield* startProcess(store)
-      const body = lasting("late", "1 hour")
-      const late = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
-      yield* TestClock.adjust("5 seconds")
-      yield* store.repository.reset(ids, { force: true })
+      const { body, late, process, store } = yield* robbed()
       yield* store.claim("winner", { lease: 300_000 })
       yield* process.faults.plan("claim", unavailable)
-      // The loss is noticed at 10 seconds.
       yield* TestClock.adjust("34 seconds")
       expect(body.runs()).toBe(1)
       yield* TestClock.adjust("4 seconds")
@@ -266,11 +262,7 @@ describe("lost, with the effect still running", () => {
 
   it.scoped("the winner is unavailable: IdempotencyResultUnavailableError, as this owner has no value", () =>
     Effect.gen(function* () {
-      const store = yield* makeStore()
-      const process = yield* startProcess(store)
-      const late = yield* Effect.fork(process.run(untyped(lasting("late", "1 hour").effect, operation, key)))
-      yield* TestClock.adjust("5 seconds")
-      yield* store.repository.reset(ids, { force: true })
+      const { late, store } = yield* robbed()
       yield* store.claim("winner")
       yield* store.complete("winner", { outcome: { _tag: "Unavailable" } })
       yield* TestClock.adjust("10 seconds")

@@ -27,6 +27,16 @@ const waiting = (options: { readonly [name: string]: unknown } = {}) =>
     return { process, store, body, call: process.run(untyped(body.effect, operation, key, options)) }
   })
 
+/** What a caller has waited for: it comes after 5 seconds. */
+const awaited = ({ call, store }: Effect.Effect.Success<ReturnType<typeof waiting>>) =>
+  Effect.gen(function* () {
+    const waiter = yield* Effect.fork(call)
+    yield* TestClock.adjust("5 seconds")
+    yield* store.complete("theirs")
+    yield* settleDown
+    return yield* ended(waiter)
+  })
+
 describe("waiters", () => {
   it.scoped("two processes: one execution, and the follower in the other process gets its result", () =>
     Effect.gen(function* () {
@@ -42,12 +52,7 @@ describe("waiters", () => {
 
   it.scoped("are woken by changes, at once", () =>
     Effect.gen(function* () {
-      const { call, store } = yield* waiting()
-      const waiter = yield* Effect.fork(call)
-      yield* TestClock.adjust("5 seconds")
-      yield* store.complete("theirs")
-      yield* settleDown
-      expect(yield* ended(waiter)).toMatchObject({ _tag: "Replayed", value: "theirs" })
+      expect(yield* awaited(yield* waiting())).toMatchObject({ _tag: "Replayed", value: "theirs" })
     })
   )
 
@@ -108,12 +113,9 @@ describe("waiters", () => {
 
   it.scoped("claim again with one token, however often they ask", () =>
     Effect.gen(function* () {
-      const { call, process, store } = yield* waiting()
-      const waiter = yield* Effect.fork(call)
-      yield* TestClock.adjust("5 seconds")
-      yield* store.complete("theirs")
-      yield* settleDown
-      yield* ended(waiter)
+      const setting = yield* waiting()
+      const { process } = setting
+      yield* awaited(setting)
       expect(new Set(process.faults.calls("claim").map(({ tokens }) => tokens[0])).size).toBe(1)
     })
   )
@@ -154,12 +156,9 @@ describe("waiters", () => {
   it.scoped("are measured once, with how long they waited", () =>
     Effect.gen(function* () {
       yield* TestClock.adjust("1 hour")
-      const { call, process, store } = yield* waiting()
-      const waiter = yield* Effect.fork(call)
-      yield* TestClock.adjust("5 seconds")
-      yield* store.complete("theirs")
-      yield* settleDown
-      yield* ended(waiter)
+      const setting = yield* waiting()
+      const { process } = setting
+      yield* awaited(setting)
       const waits = (yield* process.metrics.calls).filter(({ method }) => method === "recordWait")
       expect(waits).toEqual([{ method: "recordWait", operation, duration: Duration.seconds(5) }])
     })
@@ -191,12 +190,9 @@ describe("waiters", () => {
 
   it.scoped("leave nothing behind: no subscription, no timer, no flight", () =>
     Effect.gen(function* () {
-      const { call, process, store } = yield* waiting()
-      const waiter = yield* Effect.fork(call)
-      yield* TestClock.adjust("5 seconds")
-      yield* store.complete("theirs")
-      yield* settleDown
-      yield* ended(waiter)
+      const setting = yield* waiting()
+      const { process } = setting
+      yield* awaited(setting)
       const before = process.faults.calls().length
       yield* TestClock.adjust("5 minutes")
       expect(process.faults.calls()).toHaveLength(before)

@@ -4,16 +4,12 @@ import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as five from "ioredis"
 import * as six from "ioredis-6"
 import {
-  Idempotency,
-  IdempotencyDomainService,
   type IdempotencyError,
   IdempotencyIdentifiers,
-  IdempotencyMetrics,
   IdempotencyRepository,
   IdempotentExecution,
   withIdempotencyOutcome
@@ -26,7 +22,7 @@ import {
   type RedisIdempotencyRepositoryOptions
 } from "../../src/redis.js"
 import { type Charge, charge, operation, type Services, until } from "./clusterClients.js"
-import { type RedisCluster, type RedisServer, scopedClient } from "./redisServers.js"
+import { processOver, type RedisCluster, type RedisServer, scopedClient } from "./redisServers.js"
 import { type TcpProxy, tcpProxy } from "./tcpProxy.js"
 import type { Ledger } from "./workers.js"
 
@@ -170,28 +166,20 @@ export const party = (
   { lease, storageTimeout }: Pace
 ): Effect.Effect<Party, never, Scope.Scope> =>
   Effect.map(
-    Idempotency.layerWith({
-      storageTimeout,
-      // However quickly a client says that it is not connected.
-      retry: Schedule.spaced("50 millis"),
-      breakerThreshold: 1_000_000
-    }).pipe(
-      Layer.provideMerge(repository),
-      Layer.provide([IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop]),
-      Layer.build,
-      Effect.orDie
-    ),
-    (services): Party => ({
+    processOver(repository, { storageTimeout }),
+    (run): Party => ({
       call: (one, policy) =>
-        Effect.match(Effect.provide(protectedBy(one, policy, lease), services), {
+        Effect.match(run(protectedBy(one, policy, lease)), {
           onFailure: ({ _tag }): Told => ({ as: _tag }),
           onSuccess: ({ _tag, value }): Told => ({ as: _tag, value })
         }),
       state: (key) =>
-        Effect.gen(function* () {
-          const { inspect } = yield* IdempotencyRepository
-          return yield* inspect(yield* IdempotencyIdentifiers.from({ operation, idempotencyKey: key }))
-        }).pipe(Effect.provide(services))
+        run(
+          Effect.gen(function* () {
+            const { inspect } = yield* IdempotencyRepository
+            return yield* inspect(yield* IdempotencyIdentifiers.from({ operation, idempotencyKey: key }))
+          })
+        )
     })
   )
 
