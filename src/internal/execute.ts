@@ -91,24 +91,25 @@ const failed = <A>(call: Call<A>, ownership: Ownership, cause: Cause.Cause<unkno
   )
 }
 
-/** A defect or an interruption: under at-most-once the effect may have happened, unless it never started. */
+/** Whether an effect that was stopped is not to run again: it may have happened, unless it never started. */
+const isFinal = ({ request }: Call<unknown>, hasStarted: boolean): boolean =>
+  hasStarted && request.guarantee === "at-most-once"
+
+/** A defect or an interruption. */
 const stopped = (
-  { request }: Call<unknown>,
+  call: Call<unknown>,
   ownership: Ownership,
   cause: Cause.Cause<unknown>,
   hasStarted: boolean
 ): AnyEffect<never> =>
-  Effect.zipRight(
-    ownership.abandon(hasStarted && request.guarantee === "at-most-once" ? "hold" : "release"),
-    Effect.failCause(cause)
-  )
+  Effect.zipRight(ownership.abandon(isFinal(call, hasStarted) ? "hold" : "release"), Effect.failCause(cause))
 
 /** The engine stopped the effect: its key is another's, or the store has been away for a whole lease. */
-const lost = <A>(call: Execution<A>, ownership: Ownership, loss: Loss): AnyEffect<A> => {
+const lost = <A>(call: Execution<A>, ownership: Ownership, loss: Loss, hasStarted: boolean): AnyEffect<A> => {
   const { request } = call
   const { idempotencyKey, operation } = request.identifiers
   if (loss._tag === "Unreachable") {
-    return request.guarantee === "at-most-once"
+    return isFinal(call, hasStarted)
       ? Effect.zipRight(
           ownership.abandon("hold"),
           Effect.fail(new IdempotencyOutcomeUnknownError({ operation, idempotencyKey, attempt: ownership.attempt }))
@@ -124,7 +125,7 @@ const lost = <A>(call: Execution<A>, ownership: Ownership, loss: Loss): AnyEffec
         return Effect.flatMap(call.engine.metrics.recordCollision(operation), () => replay(call, record))
       }
       // Whoever holds the key now is waited for like anybody else; a run that may have happened is not repeated.
-      return isOther || request.inFlight === "fail" || request.guarantee === "at-most-once"
+      return isOther || request.inFlight === "fail" || isFinal(call, hasStarted)
         ? Effect.fail(
             new IdempotencyInFlightError({
               operation,
@@ -183,7 +184,7 @@ const run = <A>(call: Execution<A>, ownership: Ownership): AnyEffect<A> => {
   const ended = (exit: Exit.Exit<unknown, unknown>): AnyEffect<A> => {
     if (Exit.isSuccess(exit)) return succeeded(call, ownership, exit.value)
     const loss = ownership.loss()
-    if (loss !== undefined && Cause.isInterrupted(exit.cause)) return lost(call, ownership, loss)
+    if (loss !== undefined && Cause.isInterrupted(exit.cause)) return lost(call, ownership, loss, hasStarted)
     const failure = Cause.failureOption(exit.cause)
     return hasStarted && Option.isSome(failure)
       ? failed(call, ownership, exit.cause, failure.value)

@@ -9,7 +9,7 @@ import * as TestClock from "effect/TestClock"
 import { IdempotentConsumer } from "../../src/consumer/IdempotentConsumer.js"
 import { MessageOutcome } from "../../src/consumer/MessageOutcome.js"
 import { ended, settleDown, singleProcess, twoProcesses } from "../support/engineProcess.js"
-import { answeringAfter } from "../support/faultyRepository.js"
+import { answeringAfter, unavailable } from "../support/faultyRepository.js"
 import { consumer, idOf, type Message, messageOf, noting, recordOf } from "./support.js"
 
 const { processBatch } = IdempotentConsumer
@@ -299,6 +299,44 @@ describe("a message of a batch", () => {
       })
     )
   }
+})
+
+describe("a batch whose leases cannot be renewed", () => {
+  it.scoped("at-most-once: frees the messages whose handlers had not begun, and holds only the others", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const options = { id: idOf, guarantee: "at-most-once", concurrency: 2 } as const
+      const batch = process.run(processBatch(consumer, numbered(5), options)(() => Effect.never))
+      const fiber = yield* Effect.fork(batch)
+      yield* settleDown
+      yield* process.faults.plan("renew", unavailable)
+      yield* TestClock.adjust("40 seconds")
+      const [unknown, refused] = ["IdempotencyOutcomeUnknownError", "IdempotencyStorageError"]
+      expect(tagsOf(yield* ended(fiber))).toEqual([unknown, unknown, refused, refused, refused])
+      const states = yield* Effect.forEach(numbered(5), ({ id }) => store.stateOf(recordOf(id)))
+      expect(states).toEqual(["Unknown", "Unknown", "Released", "Released", "Released"])
+    })
+  )
+})
+
+describe("a message whose handler has not begun", () => {
+  it.scoped("at-most-once: is another's, after a reset: that one's result is waited for", () =>
+    Effect.gen(function* () {
+      const { one, store, two } = yield* twoProcesses()
+      const { handle, handled } = noting()
+      const slow = (message: Message) => Effect.delay(handle(message), "20 seconds")
+      const options = { id: idOf, guarantee: "at-most-once", concurrency: 1, inFlight: "wait" } as const
+      const [first, second] = [messageOf("m-0"), messageOf("m-1")]
+      const batch = yield* Effect.fork(one.run(processBatch(consumer, [first, second], options)(slow)))
+      yield* TestClock.adjust("1 second")
+      yield* store.repository.reset(recordOf("m-1"), { force: true })
+      const other = yield* Effect.fork(two.run(processBatch(consumer, [second], options)(slow)))
+      yield* TestClock.adjust("40 seconds")
+      expect(tagsOf(yield* ended(other))).toEqual(["Processed"])
+      expect(tagsOf(yield* ended(batch))).toEqual(["Processed", "Duplicate"])
+      expect(handled).toEqual(["m-0", "m-1"])
+    })
+  )
 })
 
 describe("an interrupted batch", () => {

@@ -138,55 +138,6 @@ describe("degradation", () => {
       expect(process.faults.calls("saveStep")).toHaveLength(0)
     })
   )
-
-  it.scoped("nobody degrades who has seen an owner, before that owner's lease has passed", () =>
-    Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs", { lease: 10_000 })
-      const body = counting(Effect.succeed("mine"))
-      const caller = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
-      yield* settleDown
-      yield* process.faults.plan("all", unavailable)
-      yield* TestClock.adjust("9900 millis")
-      expect(body.runs()).toBe(0)
-      yield* TestClock.adjust("3 seconds")
-      expect(yield* ended(caller)).toMatchObject({ _tag: "Unprotected", value: "mine" })
-    })
-  )
-
-  it.scoped("what the owner recorded meanwhile is found once the store is back, without a run", () =>
-    Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs", { lease: 10_000 })
-      const body = counting(Effect.succeed("mine"))
-      const caller = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
-      yield* settleDown
-      yield* process.faults.plan("all", unavailable)
-      yield* process.faults.changes("silent")
-      yield* TestClock.adjust("5 seconds")
-      yield* store.complete("theirs")
-      yield* process.faults.heal
-      yield* TestClock.adjust("2 seconds")
-      expect(yield* ended(caller)).toMatchObject({ _tag: "Replayed", value: "theirs" })
-      expect(body.runs()).toBe(0)
-    })
-  )
-
-  it.scoped("at waitTimeout, such a caller gets IdempotencyInFlightError", () =>
-    Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs", { lease: 60_000 })
-      const body = counting(Effect.succeed("mine"))
-      const caller = yield* Effect.fork(
-        Effect.flip(process.run(untyped(body.effect, operation, key, { waitTimeout: "5 seconds" })))
-      )
-      yield* settleDown
-      yield* process.faults.plan("all", unavailable)
-      yield* TestClock.adjust("7 seconds")
-      expect(yield* ended(caller)).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "Running" })
-      expect(body.runs()).toBe(0)
-    })
-  )
 })
 
 describe("others during a degraded run", () => {

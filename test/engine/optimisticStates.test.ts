@@ -1,7 +1,7 @@
 /** `optimistic`: what the look-up finds decides whether the effect runs at all. */
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { counting, key, operation, singleProcess, untyped } from "../support/engineProcess.js"
+import { counting, key, operation, settleDown, singleProcess, untyped } from "../support/engineProcess.js"
 
 const optimistic = { strategy: "optimistic" } as const
 
@@ -22,6 +22,29 @@ describe("an optimistic caller", () => {
       expect(body.runs()).toBe(0)
     })
   )
+
+  for (const [state, settle] of [
+    ["Processing", Effect.never],
+    ["Unknown", Effect.fail("timeout")]
+  ] as const) {
+    it.scoped(`${state}, of another request: mismatch, and nothing runs`, () =>
+      Effect.gen(function* () {
+        const { process, store } = yield* singleProcess()
+        const isOutcomeUnknown = () => true
+        const theirs = process.run(untyped(settle, operation, key, { isOutcomeUnknown, fingerprint: 1 }))
+        yield* Effect.fork(theirs)
+        yield* settleDown
+        expect(yield* store.stateOf()).toBe(state)
+        const body = counting(Effect.succeed("mine"))
+        const mine = process.run(
+          untyped(body.effect, operation, key, { ...optimistic, isOutcomeUnknown, fingerprint: 2 })
+        )
+        expect(yield* Effect.flip(mine)).toMatchObject({ _tag: "IdempotencyFingerprintMismatchError" })
+        expect(body.runs()).toBe(0)
+        expect(yield* process.count("recordMismatch")).toBe(1)
+      })
+    )
+  }
 
   it.scoped("runs nothing where what is stored cannot be read, and says why", () =>
     Effect.gen(function* () {

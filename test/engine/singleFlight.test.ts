@@ -131,6 +131,22 @@ describe("single flight", () => {
     })
   )
 
+  it.scoped("another fingerprint than an earlier owner's, which the leader did not give: mismatch", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* store.claim("theirs", { fingerprint: "an earlier owner's", lease: 1000 })
+      yield* TestClock.adjust("1 second")
+      const leader = yield* Effect.fork(process.run(untyped(lasting("paid", "10 seconds").effect, operation, key)))
+      yield* TestClock.adjust("1 second")
+      const follower = following(process, { fingerprint: 2 })
+      const followed = yield* Effect.fork(Effect.flip(follower.call))
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* ended(leader)).toMatchObject({ _tag: "Executed", attempt: 2 })
+      expect(yield* ended(followed)).toMatchObject({ _tag: "IdempotencyFingerprintMismatchError" })
+      expect(follower.runs()).toBe(0)
+    })
+  )
+
   it.scoped("inFlight: fail: IdempotencyInFlightError, at once, with what is left of the lease", () =>
     Effect.gen(function* () {
       const { process } = yield* leading()

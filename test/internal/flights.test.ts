@@ -11,7 +11,7 @@ import { loop } from "../../src/internal/engine/loop.js"
 
 const error = new IdempotencyStorageError({ operation: "o", method: "claim", reason: "Timeout", applied: "no" })
 const outcome = { _tag: "Success", encoded: "1" } as const
-const record = { token: "t", outcome, fingerprint: undefined, createdAt: 0, expiresAt: 1 }
+const record = { token: "t", attempt: 1, outcome, fingerprint: undefined, createdAt: 0, expiresAt: 1 }
 
 const ends: ReadonlyArray<Phase> = [
   { _tag: "failed", error },

@@ -32,11 +32,13 @@ export interface BeginDependencies extends Dependencies {
   readonly leaders: { count: number }
 }
 
-/** Since when a caller may have waited for others, until when it will, and whether it has. */
+/** A caller's waiting for others, whether it follows or leads. */
 interface Patience {
   readonly since: number
   readonly giveUpAt: number
   hasWaited: boolean
+  /** Until when another owner is known to hold the key: before that this caller does not degrade. */
+  heldUntil: number
 }
 
 /** A leader's claim over its polls. */
@@ -47,8 +49,6 @@ interface Claiming {
   polls: number
   /** Ends at the next change of the key, as far as the store can tell. */
   changed: Effect.Effect<void> | undefined
-  /** Until when another owner is known to hold the key. */
-  heldUntil: number
   /** A claim may have taken effect without an answer. */
   isGhost: boolean
 }
@@ -93,7 +93,7 @@ export const makeBegin = (
     attempt: number
   ): Beginning => Effect.fail(new IdempotencyOutcomeUnknownError({ operation, idempotencyKey, attempt }))
 
-  const lookUp = makeLookUp(dependencies, { replay, storageFailure, unknownOutcome })
+  const lookUp = makeLookUp(dependencies, { replay, mismatch, storageFailure, unknownOutcome })
 
   /** From a caller's first wait on, it is measured how long it waits in all. */
   const waiting = (request: ExecutionRequest, patience: Patience, beginning: Beginning): Beginning => {
@@ -109,11 +109,13 @@ export const makeBegin = (
   /* Following: somebody in this process leads. */
 
   const follow = (request: ExecutionRequest, caller: Caller, flight: Flight, patience: Patience): Beginning => {
-    const now = nowIn(caller.fiber)
     const { phase } = flight
     switch (phase._tag) {
       case "recorded":
-        return replay(request, phase.record)
+        // An earlier owner's fingerprint, which the leader did not give, is known to the store alone.
+        return request.fingerprint !== undefined && phase.record.fingerprint === undefined && phase.record.attempt > 1
+          ? join(request, caller, patience)
+          : replay(request, phase.record)
       case "unrecorded":
         return join(request, caller, patience)
       case "failed":
@@ -129,9 +131,9 @@ export const makeBegin = (
         )
       case "running":
         if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
-        return followLater(request, caller, flight, patience, phase, now, phase.leaseUntil() - now)
+        return followLater(request, caller, flight, patience, phase, phase.leaseUntil)
       case "waiting":
-        return followLater(request, caller, flight, patience, phase, now, phase.until() - now)
+        return followLater(request, caller, flight, patience, phase, phase.until)
     }
   }
 
@@ -141,17 +143,22 @@ export const makeBegin = (
     flight: Flight,
     patience: Patience,
     phase: Phase,
-    now: number,
-    remaining: number
+    until: () => number
   ): Beginning => {
-    if (request.inFlight === "fail" || now >= patience.giveUpAt) return inFlight(request, remaining)
+    const now = nowIn(caller.fiber)
+    if (request.inFlight === "fail" || now >= patience.giveUpAt) return inFlight(request, until() - now)
     return waiting(
       request,
       patience,
       pipe(
         sleepUnless(patience.giveUpAt - now, flights.left(flight, phase)),
         caller.restore,
-        Effect.zipRight(Effect.suspend(() => follow(request, caller, flight, patience)))
+        Effect.zipRight(
+          Effect.suspend(() => {
+            if (phase._tag === "waiting") patience.heldUntil = phase.until()
+            return follow(request, caller, flight, patience)
+          })
+        )
       )
     )
   }
@@ -206,15 +213,15 @@ export const makeBegin = (
     now: number,
     error: IdempotencyStorageError
   ): Beginning => {
-    claiming.isGhost ||= error.applied === "unknown"
+    const { heldUntil } = claiming.patience
     if (dependencies.isClosed()) return Effect.interrupt
     const failure = storageFailure(request, error)
     if (failure !== undefined) {
       flights.move(claiming.flight, { _tag: "failed", error })
       return failure
     }
-    return now < claiming.heldUntil
-      ? wait(request, caller, claiming, now, claiming.heldUntil - now)
+    return now < heldUntil
+      ? wait(request, caller, claiming, now, heldUntil - now)
       : degraded(request, claiming, now, error)
   }
 
@@ -242,7 +249,7 @@ export const makeBegin = (
         claiming.token = tokens.next(request.trace?.token)
         return claim(request, caller, claiming)
       case "InFlight":
-        claiming.heldUntil = now + reply.remaining
+        claiming.patience.heldUntil = now + reply.remaining
         return request.inFlight === "fail"
           ? inFlight(request, reply.remaining)
           : wait(request, caller, claiming, now, reply.remaining)
@@ -266,7 +273,10 @@ export const makeBegin = (
       const sentAt = nowIn(fiber)
       const call = storage.claims.claim(request.identifiers, claimRequest(request, claiming.token, settings))
       return eager.matchEffect(storage.startUnlessOpen(fiber, request, "claim", call), {
-        onFailure: (error) => unclaimed(request, caller, claiming, nowIn(fiber), error),
+        onFailure: (error) => {
+          claiming.isGhost ||= error.applied === "unknown"
+          return unclaimed(request, caller, claiming, nowIn(fiber), error)
+        },
         onSuccess: (reply) => replied(request, caller, claiming, sentAt, nowIn(fiber), reply)
       })
     })
@@ -280,7 +290,7 @@ export const makeBegin = (
   ): Beginning => {
     const { changed, flight, patience } = claiming
     if (now >= patience.giveUpAt) return inFlight(request, remaining)
-    if (flight.phase._tag !== "waiting") flights.move(flight, { _tag: "waiting", until: () => claiming.heldUntil })
+    if (flight.phase._tag !== "waiting") flights.move(flight, { _tag: "waiting", until: () => patience.heldUntil })
     if (changed === undefined) {
       // In a fiber of its own: a hint that does not come about must not hold up the caller.
       const subscribed = Effect.scoped(
@@ -318,17 +328,13 @@ export const makeBegin = (
       token: tokens.next(request.trace?.token),
       polls: 0,
       changed: undefined,
-      // After a loss another owner is known to run: for how long at least, only the store could say.
-      heldUntil: request.blockedBy === "TakenOver" ? patience.since + request.lease : 0,
       isGhost: false
     }
     leaders.count++
     const beginning =
       failure === undefined
         ? claim(request, caller, claiming)
-        : eager.suspend(
-            () => storageFailure(request, failure) ?? degraded(request, claiming, nowIn(caller.fiber), failure)
-          )
+        : eager.suspend(() => unclaimed(request, caller, claiming, nowIn(caller.fiber), failure))
     return eager.matchCauseEffect(beginning, {
       onSuccess: (begun) => {
         leaders.count--
@@ -373,6 +379,8 @@ export const makeBegin = (
     if (request.strategy === "optimistic") return lookedUp(request)
     const since = nowIn(caller.fiber)
     const giveUpAt = since + Math.min(request.waitTimeout, longestTimer)
-    return join(request, caller, { since, giveUpAt, hasWaited: false })
+    // After a loss another owner is known to run: for how long at least, only the store could say.
+    const heldUntil = request.blockedBy === "TakenOver" ? since + request.lease : 0
+    return join(request, caller, { since, giveUpAt, hasWaited: false, heldUntil })
   }
 }

@@ -23,7 +23,7 @@ export type Phase =
   | { readonly _tag: "unrecorded" }
 
 /** What a recorded outcome is replayed from. */
-export type Recorded = Pick<Completed, "token" | "outcome" | "fingerprint" | "createdAt" | "expiresAt">
+export type Recorded = Pick<Completed, "token" | "attempt" | "outcome" | "fingerprint" | "createdAt" | "expiresAt">
 
 export interface Flight {
   readonly key: string

@@ -149,11 +149,14 @@ class Owner implements Ownership, Owning {
     this.end({ _tag: "unrecorded" })
   }
 
-  private recorded(outcome: Outcome, { createdAt, expiresAt }: Pick<Recorded, "createdAt" | "expiresAt">): void {
+  private recorded(
+    outcome: Outcome,
+    { attempt, createdAt, expiresAt }: Pick<Recorded, "attempt" | "createdAt" | "expiresAt">
+  ): void {
     const { request, token } = this.grant
     this.end({
       _tag: "recorded",
-      record: { token, outcome, fingerprint: request.fingerprint, createdAt, expiresAt }
+      record: { token, attempt, outcome, fingerprint: request.fingerprint, createdAt, expiresAt }
     })
   }
 
