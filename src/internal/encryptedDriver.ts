@@ -193,7 +193,11 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
     complete: (identifiers, request) =>
       pipe(
         sealOrGiveUp(identifiers, request.outcome, request.token),
-        Effect.flatMap((outcome) => driver.complete(identifiers, { ...request, outcome })),
+        Effect.flatMap((outcome) =>
+          Effect.map(driver.complete(identifiers, { ...request, outcome }), (reply) =>
+            reply._tag === "Done" && outcome._tag === "Unavailable" ? { ...reply, outcome } : reply
+          )
+        ),
         Effect.flatMap((reply) =>
           reply._tag === "Superseded" && reply.record !== undefined
             ? pipe(

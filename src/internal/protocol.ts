@@ -122,7 +122,14 @@ export interface CompleteRequest {
 }
 
 export type CompleteReply =
-  | { readonly _tag: "Done"; readonly attempt: number; readonly createdAt: number; readonly expiresAt: number }
+  | {
+      readonly _tag: "Done"
+      readonly attempt: number
+      readonly createdAt: number
+      readonly expiresAt: number
+      /** What was stored, where it is not the outcome of the request. */
+      readonly outcome?: Outcome | undefined
+    }
   | { readonly _tag: "Superseded"; readonly record: Completed | undefined }
   | { readonly _tag: "Mismatch" }
   | Corrupted

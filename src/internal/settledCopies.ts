@@ -182,8 +182,8 @@ const completedBy = (request: CompleteRequest, reply: CompleteReply, isFirst: bo
     case "Superseded":
       return reply.record
     case "Done": {
-      const { fingerprint, outcome, token } = request
-      const { attempt, createdAt, expiresAt } = reply
+      const { fingerprint, token } = request
+      const { attempt, createdAt, expiresAt, outcome = request.outcome } = reply
       return isFirst && fingerprint !== undefined
         ? { _tag: "Completed", token, attempt, fingerprint, createdAt, expiresAt, outcome }
         : undefined

@@ -1,5 +1,6 @@
 /** The same driver on a cluster: every call goes to the node of its key. */
 import { describe, expect, layer } from "@effect/vitest"
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
@@ -80,6 +81,32 @@ describe.each(majors)("$major on a cluster", ({ ioredis }) => {
         expect(error).toMatchObject({ _tag: "IdempotencyKeyCollisionError", keys: [taken.idempotencyKey] })
         expect(HashMap.size(yield* repository.getMany(keys))).toBe(49)
         expect(yield* repository.deleteMany(keys)).toBe(49)
+      })
+    )
+
+    it.scoped("what one node refuses while others wrote may have been done; what it refuses alone was not", () =>
+      Effect.gen(function* () {
+        const { driver, servers } = yield* setup
+        const [first] = servers
+        if (first === undefined) return yield* Effect.die("no servers")
+        const { primaryOf } = yield* ClusterRedis
+        const wanting = (replicas: number) => first.command("config", "set", "min-replicas-to-write", replicas)
+        yield* Effect.acquireRelease(wanting(5), () => wanting(0))
+        const keys = Array.from({ length: 30 }, freshIds)
+        const [refused, taken] = Arr.partition(keys, (key) => primaryOf(`idempotency:${storedKey(key)}`) !== 0)
+        expect(refused.length).toBeGreaterThan(0)
+        expect(taken.length).toBeGreaterThan(0)
+        const insert = (those: ReadonlyArray<IdempotencyIdentifiers>) =>
+          driver.insert(
+            those.map((identifiers) => ({ identifiers, request: insertBy("t") })),
+            { allOrNothing: false }
+          )
+        expect(yield* Effect.flip(insert(keys))).toMatchObject({ reason: "Rejected", applied: "unknown" })
+        // All calls had been sent when the first of them failed.
+        yield* Effect.repeat(driver.read(taken), { until: (states) => states.every((state) => state !== undefined) })
+        expect(new Set(yield* driver.read(refused))).toEqual(new Set([undefined]))
+        expect(yield* Effect.flip(driver.remove(keys))).toMatchObject({ reason: "Rejected", applied: "unknown" })
+        expect(yield* Effect.flip(insert(refused.slice(0, 1)))).toMatchObject({ reason: "Rejected", applied: "no" })
       })
     )
 

@@ -21,10 +21,12 @@ import {
 } from "../../src/index.js"
 import type { RedisClient } from "../../src/internal/redis/client.js"
 import { makeOver, type Settings } from "../../src/internal/redis/make.js"
+import * as scripts from "../../src/internal/redis/scripts.js"
 import { RecordingMetrics } from "../../src/testing.js"
 import { isProof } from "../support/proof.js"
 import { primary, type RedisServer, replicaOf, standalone } from "../support/redisServers.js"
-import { claimBy, clusterClient, freshIds, majors, nodeClient } from "./fixtures.js"
+import { tcpProxy } from "../support/tcpProxy.js"
+import { claimBy, clusterClient, freshIds, majors, minute, nodeClient } from "./fixtures.js"
 
 /** Long where replicas answer, so that a loaded machine is in time; short where they do not, as it is waited for. */
 const amply = { durability: { replicas: 1, timeout: "5 seconds" } } satisfies Settings
@@ -44,10 +46,12 @@ const errors = Effect.flatMap(RecordingMetrics, ({ calls }) =>
   Effect.map(calls, (all) => all.flatMap((call) => (call.method === "recordError" ? [call.errorType] : [])))
 )
 
-const waits = ({ command }: RedisServer) =>
+const callsOf = (name: string, { command }: RedisServer) =>
   Effect.map(command("info", "commandstats"), (stats) =>
-    Number(/cmdstat_wait:calls=(\d+)/.exec(String(stats))?.[1] ?? 0)
+    Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(String(stats))?.[1] ?? 0)
   )
+
+const waits = (server: RedisServer) => callsOf("wait", server)
 
 type Services = Layer.Layer.Success<ReturnType<typeof over>>
 
@@ -200,6 +204,45 @@ describe.each(isProof ? majors : majors.slice(0, 1))("$major", ({ ioredis }) => 
           expect(yield* again).toMatchObject({ _tag: "AlreadyMine", attempt: 1 })
         })
       )
+    )
+
+    it.scoped("a completion that is sent again on another connection is counted until replicas have its record", () =>
+      Effect.gen(function* () {
+        const { server } = yield* Pair
+        const proxy = yield* tcpProxy(server.port)
+        const redis = yield* nodeClient(ioredis, proxy.port)
+        yield* Effect.gen(function* () {
+          const { claims } = yield* IdempotencyRepository
+          const unconfirmed = Effect.map(errors, (all) => all.filter((one) => one === "Unconfirmed").length)
+          const completeOf = (key: IdempotencyIdentifiers) =>
+            claims.complete(key, {
+              token: "t",
+              outcome: { _tag: "Success", encoded: '"paid"' },
+              fingerprint: undefined,
+              retention: minute
+            })
+          // From here on the server knows the script by its digest.
+          yield* completeOf(freshIds())
+          yield* frozen
+          const key = freshIds()
+          const before = yield* unconfirmed
+          yield* proxy.loseReplyTo((request) => request.includes(scripts.complete.flagged.sha))
+          expect(yield* Effect.flip(completeOf(key))).toMatchObject({ reason: "Unavailable", applied: "unknown" })
+          const recorded = yield* server.command("get", storedAs(key))
+          expect(recorded).toContain('"paid"')
+          const sets = yield* callsOf("set", server)
+          const again = Effect.retry(completeOf(key), {
+            times: 100,
+            while: () => Effect.as(Effect.sleep("20 millis"), true)
+          })
+          expect(yield* again).toMatchObject({ _tag: "Done", attempt: 1 })
+          expect(yield* unconfirmed).toBe(before + 1)
+          // Before 7.2 the server counts what others wrote as written by whoever waits.
+          expect(yield* callsOf("set", server)).toBe(sets + 1)
+          expect(yield* server.command("get", storedAs(key))).toBe(recorded)
+          expect(Number(yield* server.command("pttl", storedAs(key)))).toBeGreaterThan(0)
+        }).pipe(Effect.provide(over(redis, { durability: { replicas: 1, timeout: "1 second" }, startup: "fail" })))
+      })
     )
 
     it.scoped("asked to, the layer fails at its start where replicas are missing, or the user may not WAIT", () =>

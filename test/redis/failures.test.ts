@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { Outcome } from "../../src/internal/protocol.js"
 import { type RedisServer, standalone, standaloneWith } from "../support/redisServers.js"
-import { claimBy, driverOver, freshIds, majors, minute, nodeClient } from "./fixtures.js"
+import { claimBy, driverOver, freshIds, insertBy, majors, minute, nodeClient } from "./fixtures.js"
 
 const success: Outcome = { _tag: "Success", encoded: '"paid"' }
 const completeBy = (token: string, fingerprint?: string) => ({
@@ -91,7 +91,10 @@ describe.each(majors)("$major", ({ ioredis }) => {
     Effect.gen(function* () {
       const replica = yield* standaloneWith("--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "no")
       const driver = yield* driverOver(yield* nodeClient(ioredis, replica.port, { enableReadyCheck: false }))
-      expect(yield* Effect.flip(driver.read([freshIds()]))).toMatchObject({ reason: "Unavailable", applied: "no" })
+      for (const count of [1, 300]) {
+        const reading = driver.read(Array.from({ length: count }, freshIds))
+        expect(yield* Effect.flip(reading)).toMatchObject({ reason: "Unavailable", applied: "no" })
+      }
     })
   )
 
@@ -149,6 +152,28 @@ describe.each(majors)("$major", ({ ioredis }) => {
       yield* Effect.sleep("50 millis")
       redis.disconnect()
       expect(yield* Fiber.join(claiming)).toMatchObject({ reason: "Unavailable", applied: "unknown" })
+    })
+  )
+
+  it.scopedLive("a server that is full before the last of several calls may have done what came before", () =>
+    Effect.gen(function* () {
+      const server = yield* standaloneWith("--maxmemory-policy", "noeviction")
+      const driver = yield* driverOver(yield* nodeClient(ioredis, server.port))
+      const insert = (count: number) =>
+        driver.insert(
+          // More than half of what a call may hold, so that each has its own.
+          Array.from({ length: count }, () => ({
+            identifiers: freshIds(),
+            request: insertBy("t", "1".repeat(900_000))
+          })),
+          { allOrNothing: false }
+        )
+      const used = /used_memory:(\d+)/.exec(String(yield* server.command("info", "memory")))?.[1]
+      yield* server.command("config", "set", "maxmemory", Number(used) + 5_000_000)
+      expect(yield* Effect.flip(insert(12))).toMatchObject({ reason: "Rejected", applied: "unknown" })
+      expect(Number(yield* server.command("dbsize"))).toBeGreaterThan(0)
+      yield* outOfMemory(server)
+      expect(yield* Effect.flip(insert(1))).toMatchObject({ reason: "Rejected", applied: "no" })
     })
   )
 

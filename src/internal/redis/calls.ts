@@ -6,12 +6,12 @@ import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import { type AnyFiber, Call, type GiveUp, type Resume } from "../call.js"
 import type { For } from "../protocol.js"
 import type { Confirmation, Send, Turn } from "./client.js"
-import { MemberFailure } from "./errors.js"
+import { MemberFailure, ofPart } from "./errors.js"
 import type { Script } from "./scripts.js"
 import type { Verb } from "./verbs.js"
 
 /** What one call may hold: so that a script never holds up the server for long. */
-const keysPerCall = 128
+const mostKeysPerCall = 128
 const lengthPerCall = 1_048_576
 
 /**
@@ -207,10 +207,14 @@ export interface Calls {
     verb: Verb<Request, Reply>,
     members: ReadonlyArray<For<Request>>
   ) => Effect.Effect<Array<Reply>, IdempotencyStorageError>
-  /** As few calls as may hold them, all sent before the first is waited for. */
+  /**
+   * As few calls as may hold them, of so many keys at most, all sent before the first is waited for. Where one fails,
+   * what the others were to write may have been written.
+   */
   readonly chunked: <Request, Reply>(
     verb: Verb<Request, Reply>,
-    members: ReadonlyArray<For<Request>>
+    members: ReadonlyArray<For<Request>>,
+    keysPerCall?: number
   ) => Effect.Effect<Array<Reply>, IdempotencyStorageError>
 }
 
@@ -250,15 +254,14 @@ export const makeCalls = ({ keyOf, refail, send, turn }: CallOptions): Calls => 
       members.map(({ request }) => request)
     )
 
-  const chunked: Calls["chunked"] = (verb, members) =>
-    Effect.map(
-      Effect.forEach(
-        chunksOf(members, keysPerCall, ({ request }) => lengthOf(verb.encode(request))),
-        (chunk) => together(verb, chunk),
-        { concurrency: "unbounded" }
-      ),
+  const chunked: Calls["chunked"] = (verb, members, keysPerCall = mostKeysPerCall) => {
+    const chunks = chunksOf(members, keysPerCall, ({ request }) => lengthOf(verb.encode(request)))
+    const all = Effect.map(
+      Effect.forEach(chunks, (chunk) => together(verb, chunk), { concurrency: "unbounded" }),
       Array.flatten
     )
+    return verb.script.writes && chunks.length > 1 ? Effect.mapError(all, ofPart) : all
+  }
 
   return { one, call, together, chunked }
 }

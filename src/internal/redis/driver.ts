@@ -76,17 +76,8 @@ export const makeRedisDriver = (
   const { call, chunked, one, together } = calls
   const confirmed = durable === undefined ? calls : makeCalls({ ...durable.confirming, keyOf, refail })
 
-  const many = <Request, Reply>(
-    verb: Verb<Request, Reply>,
-    members: ReadonlyArray<Protocol.For<Request>>
-  ): Effect.Effect<Array<Reply>, IdempotencyStorageError> => {
-    if (members.length === 0) return Effect.succeed([])
-    if (sharesSlot) return chunked(verb, members)
-    const each = one(verb)
-    return Effect.forEach(members, ({ identifiers, request }) => each(identifiers, request), {
-      concurrency: "unbounded"
-    })
-  }
+  const many = <Request, Reply>(verb: Verb<Request, Reply>, members: ReadonlyArray<Protocol.For<Request>>) =>
+    chunked(verb, members, sharesSlot ? undefined : 1)
 
   const snapshot = one(verbs.read)
   const renewOne = one(verbs.renew)

@@ -104,6 +104,10 @@ export const sort = (error: unknown): Sorted => {
 const isReply = (error: unknown): boolean =>
   error instanceof MemberFailure || (error instanceof Error && error.name === "ReplyError")
 
+/** The failure of a part, as that of the whole, whose other parts may have been done. */
+export const ofPart = ({ cause, method, operation, reason }: IdempotencyStorageError): IdempotencyStorageError =>
+  new IdempotencyStorageError({ operation, method, reason, applied: "unknown", cause })
+
 /** The script is not in the server's memory. */
 export const isNoScript = (error: unknown): boolean => codeOf(error) === "NOSCRIPT"
 

@@ -232,6 +232,7 @@ end
 `
 )
 
+/** What this token has completed is written again as it is: `WAIT` confirms only what its own connection has written. */
 export const complete = script(
   putAndNotify,
   fingerprints,
@@ -243,7 +244,10 @@ local function verb(key, token, kind, fingerprint, retention, payload)
   if state then
     local mine = state.token == token
     if state.tag == 'C' then
-      if mine then return { 'D', state.attempt, state.created, state.till } end
+      if mine then
+        redis.pcall('SET', key, state.raw, 'KEEPTTL')
+        return { 'D', state.attempt, state.created, state.till }
+      end
       if differ(state.fingerprint, fingerprint) then return { 'M' } end
       return { 'S', state.raw }
     end

@@ -18,13 +18,15 @@ export interface Script {
   readonly flagged: Text
   /** For servers that do not know headers (before Redis 7). */
   readonly plain: Text
+  readonly writes: boolean
 }
 
 const text = (lua: string): Text => ({ lua, sha: createHash("sha1").update(lua).digest("hex") })
 
 const script = (flags: "" | "allow-oom" | "no-writes", body: string): Script => ({
   flagged: text(flags === "" ? `#!lua\n${body}` : `#!lua flags=${flags}\n${body}`),
-  plain: text(body)
+  plain: text(body),
+  writes: flags !== "no-writes"
 })
 
 export const claim = script("", lua.claim)
