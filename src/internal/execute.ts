@@ -1,7 +1,6 @@
 /** One protected call: plan, begin, run, settle or abandon, and what the caller is told. */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -10,7 +9,6 @@ import * as Option from "effect/Option"
 import type * as RuntimeFlags from "effect/RuntimeFlags"
 import { Idempotency } from "../Idempotency.js"
 import {
-  IdempotencyInFlightError,
   IdempotencyOutcomeUnknownError,
   type IdempotencyStorageError,
   IdempotencyValidationError
@@ -22,7 +20,14 @@ import * as eager from "./eager.js"
 import type { Engine } from "./engine/engine.js"
 import type { Flight } from "./engine/flights.js"
 import type { Loss } from "./engine/leases.js"
-import type { BeginError, Begun, ExecutionRequest, Ownership, Settlement } from "./engine/request.js"
+import {
+  type BeginError,
+  type Begun,
+  type ExecutionRequest,
+  type Ownership,
+  type Settlement,
+  takenOver
+} from "./engine/request.js"
 import { executionOf } from "./execution.js"
 import { inOwnFiber } from "./ownFiber.js"
 import { type AnyOptions, type KeyInput, plan } from "./plan.js"
@@ -126,14 +131,7 @@ const lost = <A>(call: Execution<A>, ownership: Ownership, loss: Loss, hasStarte
       }
       // Whoever holds the key now is waited for like anybody else; a run that may have happened is not repeated.
       return isOther || request.inFlight === "fail" || isFinal(call, hasStarted)
-        ? Effect.fail(
-            new IdempotencyInFlightError({
-              operation,
-              idempotencyKey,
-              reason: "TakenOver",
-              retryAfter: Duration.millis(request.lease)
-            })
-          )
+        ? Effect.fail(takenOver(request))
         : attempt({ ...call, request: { ...request, blockedBy: "TakenOver" } })
     })
   )

@@ -10,6 +10,7 @@ import {
   counting,
   during,
   ended,
+  gated,
   identifiersOf,
   ids,
   key,
@@ -104,7 +105,7 @@ describe("a result that cannot be recorded is completed as unavailable", () => {
   it.scoped("a store that refuses the result but answers: the same", () =>
     Effect.gen(function* () {
       const { process } = yield* singleProcess()
-      yield* process.faults.plan("complete", refused("Rejected"), 4)
+      yield* process.faults.plan("complete", refused("Rejected"), 5)
       const body = counting(Effect.succeed("paid"))
       const call = process.run(untyped(body.effect, operation, key, { onStorageFailure: "fail" }))
       expect(yield* within("2 seconds")(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
@@ -112,6 +113,30 @@ describe("a result that cannot be recorded is completed as unavailable", () => {
       expect(body.runs()).toBe(1)
     })
   )
+})
+
+describe("a store that takes nothing for a while is given the result later", () => {
+  for (const times of [3, 4, 5, 6, 7, 8]) {
+    it.scoped(`it refuses ${times} writes`, () =>
+      Effect.gen(function* () {
+        const { process, store } = yield* singleProcess()
+        const body = yield* gated("paid")
+        const call = process.run(untyped(body.effect, operation, key))
+        const owner = yield* Effect.fork(call)
+        yield* body.started
+        let left = times
+        yield* process.faults.plan(["complete", "renew"], (write, verb) =>
+          left-- > 0 ? refused("Rejected")(write, verb) : write
+        )
+        yield* body.open
+        yield* TestClock.adjust("5 seconds")
+        expect(yield* ended(owner)).toMatchObject({ value: "paid" })
+        expect(yield* store.stateOf()).toBe("Completed")
+        expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
+        expect(body.runs()).toBe(1)
+      })
+    )
+  }
 })
 
 describe("a completion without an answer goes on in the background", () => {

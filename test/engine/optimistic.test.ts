@@ -178,7 +178,7 @@ describe("optimistic", () => {
   it.scoped("a result that the store refuses is recorded as unavailable", () =>
     Effect.gen(function* () {
       const { process } = yield* singleProcess()
-      yield* process.faults.plan("complete", refused("Rejected"), 4)
+      yield* process.faults.plan("complete", refused("Rejected"), 5)
       const call = process.run(untyped(Effect.succeed("paid"), operation, key, optimistic))
       expect(yield* within("1 second")(call)).toMatchObject({ _tag: "Executed", value: "paid" })
       expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })

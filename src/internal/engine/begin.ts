@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
 import {
-  IdempotencyFingerprintMismatchError,
   IdempotencyInFlightError,
   IdempotencyOutcomeUnknownError,
   type IdempotencyStorageError
@@ -24,7 +23,16 @@ import type { Dependencies } from "./dependencies.js"
 import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
 import { makeOwnership } from "./ownership.js"
-import { type Beginning, type Begun, type Caller, claimRequest, type ExecutionRequest, isStrict } from "./request.js"
+import {
+  type Beginning,
+  type Begun,
+  type Caller,
+  claimRequest,
+  type ExecutionRequest,
+  isStrict,
+  mismatched,
+  takenOver
+} from "./request.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
@@ -69,15 +77,11 @@ export const makeBegin = (
     )
 
   /** For a caller whose effect has run, whoever took its key over is no more than that. */
-  const mismatch = (request: ExecutionRequest): Beginning => {
-    const { idempotencyKey, operation } = request.identifiers
-    return Effect.zipRight(
-      metrics.recordMismatch(operation),
-      request.blockedBy === "TakenOver"
-        ? inFlight(request, request.lease)
-        : Effect.fail(new IdempotencyFingerprintMismatchError({ operation, idempotencyKey }))
+  const mismatch = (request: ExecutionRequest): Beginning =>
+    Effect.zipRight(
+      metrics.recordMismatch(request.identifiers.operation),
+      Effect.fail(request.blockedBy === "TakenOver" ? takenOver(request) : mismatched(request))
     )
-  }
 
   const replay = (request: ExecutionRequest, record: Recorded): Beginning =>
     differ(request.fingerprint, record.fingerprint) ? mismatch(request) : Effect.succeed({ _tag: "Replay", record })

@@ -1,13 +1,8 @@
 /** An owner from its claim to its end: renewal, loss, completion, release. */
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
-import {
-  IdempotencyFingerprintMismatchError,
-  IdempotencyInFlightError,
-  type IdempotencyStorageError
-} from "../../IdempotencyError.js"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { nowIn } from "../call.js"
 import * as eager from "../eager.js"
 import { pollDelay } from "../polling.js"
@@ -21,13 +16,17 @@ import {
   claimRequest,
   type Grant,
   isStrict,
+  mismatched,
   type Ownership,
   type SettleError,
-  type Settlement
+  type Settlement,
+  takenOver
 } from "./request.js"
 
 /** For how many leases an outcome that the store does not take keeps its key. */
 const longestHoldInLeases = 10
+
+const isRefusal = ({ applied, reason }: IdempotencyStorageError): boolean => reason === "Rejected" && applied === "no"
 
 /** Methods, as closures would be made anew for each execution: 5 % of what it allocates. */
 class Owner implements Ownership, Owning {
@@ -194,9 +193,14 @@ class Owner implements Ownership, Owning {
     const { start, startUnlessOpen } = this.engine.storage
     const { fiber } = caller
     const call = claimedAt === undefined ? startUnlessOpen : start
+    const answered = (reply: CompleteReply) =>
+      this.answered(outcome, reply, caller, nowIn(fiber) + request.waitTimeout, 0)
     return eager.matchEffect(call(fiber, request, "complete", this.complete(outcome)), {
-      onFailure: (error) => this.refused(outcome, error),
-      onSuccess: (reply) => this.answered(outcome, reply, caller, nowIn(fiber) + request.waitTimeout, 0)
+      onFailure: (error) =>
+        isRefusal(error) && outcome._tag !== "Unavailable"
+          ? this.refused(outcome, error, answered)
+          : this.unanswered(outcome, error),
+      onSuccess: answered
     })
   }
 
@@ -260,26 +264,17 @@ class Owner implements Ownership, Owning {
 
   private takenOver() {
     return Effect.suspend(() => {
-      const { identifiers, lease } = this.grant.request
       this.unrecorded()
-      return Effect.fail(
-        new IdempotencyInFlightError({
-          operation: this.operation,
-          idempotencyKey: identifiers.idempotencyKey,
-          reason: "TakenOver",
-          retryAfter: Duration.millis(lease)
-        })
-      )
+      return Effect.fail(takenOver(this.grant.request))
     })
   }
 
   private mismatch() {
     return Effect.suspend(() => {
-      const { idempotencyKey, operation } = this.grant.request.identifiers
       this.unrecorded()
       return Effect.zipRight(
-        this.engine.metrics.recordMismatch(operation),
-        Effect.fail(new IdempotencyFingerprintMismatchError({ operation, idempotencyKey }))
+        this.engine.metrics.recordMismatch(this.operation),
+        Effect.fail(mismatched(this.grant.request))
       )
     })
   }
@@ -301,11 +296,30 @@ class Owner implements Ownership, Owning {
     return this.kept
   }
 
-  /** A store that answers and refuses the outcome (for its size, say) may still take the news that there was one. */
-  private refused(outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> {
-    if (error.reason !== "Rejected" || error.applied !== "no" || outcome._tag === "Unavailable") {
-      return this.unanswered(outcome, error)
-    }
+  /**
+   * A store that takes nothing now, as it has too few replicas or is locked, refuses a renewal as well: the outcome
+   * waits for it. One that refuses the outcome alone, for its size, say, is told that there was one.
+   */
+  private refused(
+    outcome: Outcome,
+    error: IdempotencyStorageError,
+    answered: (reply: CompleteReply) => Effect.Effect<Settlement, SettleError>
+  ): Effect.Effect<Settlement, SettleError> {
+    const { request, token } = this.grant
+    const { identifiers, lease } = request
+    const { claims, once } = this.engine.storage
+    const unanswered = () => this.unanswered(outcome, error)
+    const again = Effect.matchEffect(once(request, "complete", this.complete(outcome)), {
+      onFailure: (last) => (isRefusal(last) ? this.unavailable(outcome, error) : unanswered()),
+      onSuccess: answered
+    })
+    return Effect.matchEffect(once(request, "renew", claims.renew([{ identifiers, request: { token, lease } }])), {
+      onFailure: unanswered,
+      onSuccess: ([reply]) => (reply?._tag === "Failed" ? unanswered() : again)
+    })
+  }
+
+  private unavailable(outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> {
     const unavailable: Outcome = { _tag: "Unavailable" }
     return Effect.matchEffect(this.engine.storage.within(this.grant.request, "complete", this.complete(unavailable)), {
       onFailure: () => this.unanswered(outcome, error),

@@ -1,11 +1,12 @@
 /** What the engine is asked, and what it answers: `begin`, then `settle` or `abandon`. */
+import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import type {
+import {
   IdempotencyFingerprintMismatchError,
   IdempotencyInFlightError,
-  IdempotencyOutcomeUnknownError,
-  IdempotencyResultUnavailableError,
-  IdempotencyStorageError
+  type IdempotencyOutcomeUnknownError,
+  type IdempotencyResultUnavailableError,
+  type IdempotencyStorageError
 } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { AnyFiber } from "../call.js"
@@ -46,6 +47,21 @@ export const untraced = (identifiers: IdempotencyIdentifiers): Asker => ({ ident
 /** Storage trouble is passed on to this caller, never degraded. */
 export const isStrict = (request: Pick<ExecutionRequest, "guarantee" | "onStorageFailure">): boolean =>
   request.guarantee === "at-most-once" || request.onStorageFailure === "fail"
+
+/** Another owner holds the key of a caller whose effect has run, or may have. */
+export const takenOver = ({ identifiers, lease }: ExecutionRequest): IdempotencyInFlightError =>
+  new IdempotencyInFlightError({
+    operation: identifiers.operation,
+    idempotencyKey: identifiers.idempotencyKey,
+    reason: "TakenOver",
+    retryAfter: Duration.millis(lease)
+  })
+
+export const mismatched = ({ identifiers }: ExecutionRequest): IdempotencyFingerprintMismatchError =>
+  new IdempotencyFingerprintMismatchError({
+    operation: identifiers.operation,
+    idempotencyKey: identifiers.idempotencyKey
+  })
 
 /** How an owner came to run, and what it therefore holds. */
 export interface Grant {
