@@ -114,9 +114,10 @@ export interface HttpIdempotencyOptions<
   /** Without the store: handle requests all the same (`proceed`, the default), or refuse them with 503. */
   readonly onStorageFailure?: "proceed" | "fail" | undefined
   /**
-   * The response headers that are recorded: by default `content-type`, `content-language`, `location`, `etag`, `link`
-   * and `cache-control`. `set-cookie`, `date`, `content-length`, `www-authenticate` and what concerns connections,
-   * rate limits and traces is never recorded.
+   * The response headers that are recorded: by default `content-language`, `location`, `etag`, `link` and
+   * `cache-control`. `content-type` and `content-encoding`, without which the body cannot be read, always are;
+   * `set-cookie`, `date`, `content-length`, `www-authenticate` and what concerns connections, rate limits and traces
+   * never.
    */
   readonly headers?: ReadonlyArray<string> | undefined
   /** A larger request with a key is refused with 413. 1 MiB by default. */

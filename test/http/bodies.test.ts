@@ -27,9 +27,10 @@ const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
 const sent = (response: HttpServerResponse.HttpServerResponse) =>
   Effect.gen(function* () {
     const body = bodyOf(response)
-    if (body._tag === "Known") return { contentType: response.headers["content-type"], text: text(body.bytes) }
+    const contentType = body.response.headers["content-type"]
+    if (body._tag === "Known") return { contentType, text: text(body.bytes) }
     const chunks = Chunk.toReadonlyArray(yield* Stream.runCollect(body.stream))
-    return { contentType: body.response.headers["content-type"], text: text(Buffer.concat(chunks)) }
+    return { contentType, text: text(Buffer.concat(chunks)) }
   })
 
 describe("a value as a response", () => {
@@ -143,6 +144,10 @@ describe("the body of a response", () => {
         text: "a=b+c"
       })
       expect(yield* raw(new Blob(["text"], { type: "text/x" }))).toMatchObject({ contentType: "text/x" })
+      expect(yield* raw("text")).toMatchObject({ contentType: "text/plain;charset=UTF-8" })
+      expect(yield* sent(HttpServerResponse.raw("{}", { contentType: "text/x" }))).toMatchObject({
+        contentType: "text/x"
+      })
     })
   )
 

@@ -17,6 +17,17 @@ const short: ProcessOptions = { storageTimeout: "150 millis", breakerThreshold: 
 
 const response = { status: 201, headers: { "content-type": "text/plain" }, text: "theirs" }
 
+/** What would be false of another response. */
+const ofItsOwn = {
+  "content-encoding": "identity",
+  "content-language": "en",
+  etag: '"own"',
+  "last-modified": "Thu, 01 Jan 2026 00:00:00 GMT",
+  location: "/charges/own",
+  "retry-after": "5",
+  "set-cookie": "session=1"
+}
+
 /** What another owner of the key has recorded. */
 const theirs = (fingerprint?: string): Completed => ({
   _tag: "Completed",
@@ -79,13 +90,16 @@ for (const mount of mounts) {
 
       it.scopedLive(`a response that is not recorded is not given, with ${JSON.stringify(options)}`, () =>
         Effect.gen(function* () {
-          const { process, site } = yield* siteOn(mount, numbered(), options)
+          const headers = { "x-own": "own", ...ofItsOwn }
+          const { process, site } = yield* siteOn(mount, numbered({ headers }), { ...options, headers: ["link"] })
           yield* process.faults.plan("complete", unavailable)
           const reply = yield* site.send({ key: freshKey() })
-          // A stream has been sent by then.
-          if (mount.name === "web handler") expect(reply.status).toBe(201)
-          else expectProblem(reply, problems.unknown)
           expect(site.runs()).toBe(1)
+          // A stream has been sent by then.
+          if (mount.name === "web handler") return expect(reply.status).toBe(201)
+          expectProblem(reply, problems.unknown)
+          for (const name of Object.keys(ofItsOwn)) expect(reply.headers[name]).toBeUndefined()
+          expect(reply.headers["x-own"]).toBe("own")
         })
       )
     }
@@ -101,7 +115,7 @@ for (const mount of mounts) {
     it.scopedLive("a response that the store refuses is given, and not replayed", () =>
       Effect.gen(function* () {
         const { process, site } = yield* siteOn(mount, numbered(), {}, { retry: Schedule.stop })
-        yield* process.faults.plan("complete", refused("Rejected"), 1)
+        yield* process.faults.plan("complete", refused("Rejected"), 2)
         const key = freshKey()
         expect((yield* site.send({ key })).status).toBe(201)
         yield* process.faults.heal
@@ -158,19 +172,23 @@ for (const mount of mounts) {
       })
     )
 
-    it.scopedLive("a response that comes too late is replaced by the winner's", () =>
-      Effect.gen(function* () {
-        const { process, site } = yield* siteOn(mount, numbered({ headers: { "x-own": "own", etag: '"own"' } }))
-        yield* process.faults.planFor("complete", () => Effect.succeed({ _tag: "Superseded", record: theirs() }))
-        const reply = yield* site.send({ key: freshKey() })
-        if (mount.name === "web handler") return expect(reply.text).toBe('{"run":1}')
-        expect(reply.text).toBe("theirs")
-        expect(reply.headers["idempotent-replayed"]).toBe("true")
-        expect(reply.headers["content-length"]).toBe("6")
-        expect(reply.headers["etag"]).toBeUndefined()
-        expect(reply.headers["x-own"]).toBe("own")
-      })
-    )
+    for (const options of [{}, { headers: ["link"] }]) {
+      it.scopedLive(`a response that comes too late is replaced by the winner's, with ${JSON.stringify(options)}`, () =>
+        Effect.gen(function* () {
+          const headers = { "x-own": "own", ...ofItsOwn }
+          const { process, site } = yield* siteOn(mount, numbered({ headers }), options)
+          yield* process.faults.planFor("complete", () => Effect.succeed({ _tag: "Superseded", record: theirs() }))
+          const reply = yield* site.send({ key: freshKey() })
+          if (mount.name === "web handler") return expect(reply.text).toBe('{"run":1}')
+          expect(reply.text).toBe("theirs")
+          expect(reply.headers["idempotent-replayed"]).toBe("true")
+          expect(reply.headers["content-length"]).toBe("6")
+          expect(reply.headers["content-type"]).toBe("text/plain")
+          for (const name of Object.keys(ofItsOwn)) expect(reply.headers[name]).toBeUndefined()
+          expect(reply.headers["x-own"]).toBe("own")
+        })
+      )
+    }
   })
 
   describe(`${mount.name}, at shutdown`, () => {

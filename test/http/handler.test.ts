@@ -1,5 +1,4 @@
 /** What a handler finds, and what of it reaches the client: on a bare app and on routers, over a socket. */
-import { createServer } from "node:http"
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpApp from "@effect/platform/HttpApp"
@@ -8,7 +7,6 @@ import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -19,15 +17,9 @@ import { layerMemory } from "../../src/layerMemory.js"
 import { withIdempotentStep } from "../../src/withIdempotentStep.js"
 import { expectReplay, freshKey, settled, until } from "./fixture.js"
 import { cut, send, sendAndHold } from "./rawClient.js"
+import { listen } from "./support.js"
 
 const options = { scope: "global", operation: "charges" } as const
-
-const serve = <E, R>(app: HttpApp.Default<E, R>, middleware?: HttpMiddleware.HttpMiddleware) =>
-  Effect.gen(function* () {
-    const server = yield* Effect.orDie(NodeHttpServer.make(() => createServer(), { port: 0, host: "127.0.0.1" }))
-    yield* middleware === undefined ? server.serve(app) : server.serve(app, middleware)
-    return server.address._tag === "TcpAddress" ? `http://127.0.0.1:${server.address.port}` : ""
-  })
 
 const request = HttpServerRequest.HttpServerRequest
 
@@ -49,7 +41,7 @@ describe("a handler", () => {
         const content = typeof persisted === "object" ? yield* readFileString(persisted.path) : undefined
         return HttpServerResponse.unsafeJson({ field, content })
       })
-      const url = yield* serve(app.pipe(HttpIdempotency.middleware(options)))
+      const url = yield* listen(app.pipe(HttpIdempotency.middleware(options)))
       const post = (kind: string, body: RequestInit["body"], contentType?: string) =>
         Effect.promise(async () => {
           const headers = {
@@ -80,7 +72,7 @@ describe("a handler", () => {
           status: ++runs === 1 ? 500 : 200
         })
       })
-      const url = yield* serve(app.pipe(HttpIdempotency.middleware(options)))
+      const url = yield* listen(app.pipe(HttpIdempotency.middleware(options)))
       const key = freshKey()
       const first = (yield* send(url, { key })).text.split(" ")
       const second = (yield* send(url, { key })).text.split(" ")
@@ -116,7 +108,7 @@ describe("a handler", () => {
         )
         return HttpServerResponse.stream(Stream.encodeText(Stream.fromQueue(queue)))
       })
-      const url = yield* serve(app.pipe(HttpIdempotency.middleware(options)))
+      const url = yield* listen(app.pipe(HttpIdempotency.middleware(options)))
       const key = freshKey()
       const sending = yield* Effect.fork(send(url, { key }))
       yield* until(() => isOpen)
@@ -141,7 +133,7 @@ describe("a handler", () => {
         log.push("finished")
         return HttpServerResponse.empty()
       })
-      const url = yield* serve(app.pipe(HttpIdempotency.middleware(options)))
+      const url = yield* listen(app.pipe(HttpIdempotency.middleware(options)))
       const outgoing = yield* sendAndHold(url, { key: freshKey() })
       yield* until(() => log.length === 1)
       yield* cut(outgoing)
@@ -165,7 +157,7 @@ describe("a handler", () => {
         HttpRouter.post("/charges", app),
         HttpRouter.use(HttpIdempotency.middleware({ scope: "global" }))
       )
-      const url = yield* serve(router.pipe(HttpIdempotency.middleware(options)))
+      const url = yield* listen(router.pipe(HttpIdempotency.middleware(options)))
       const key = freshKey()
       const first = yield* send(url, { key })
       expectReplay(yield* send(url, { key }), first)
@@ -181,7 +173,7 @@ describe("a response", () => {
       const app = HttpApp.appendPreResponseHandler((_, response) =>
         Effect.succeed(HttpServerResponse.setHeader(response, "etag", '"by a hook"'))
       ).pipe(Effect.as(HttpServerResponse.text("own")))
-      const url = yield* serve(
+      const url = yield* listen(
         app.pipe(
           HttpIdempotency.middleware(options),
           Effect.map((response) => HttpServerResponse.setStatus(response, 202)),
@@ -201,7 +193,7 @@ describe("a response", () => {
     Effect.gen(function* () {
       let runs = 0
       const app = Effect.suspend(() => Effect.fail(`declined ${++runs}`))
-      const url = yield* serve(
+      const url = yield* listen(
         app.pipe(
           HttpIdempotency.middleware({ ...options, onResponse: () => "replay" }),
           Effect.catchAll((text) => HttpServerResponse.text(text, { status: 402 }))
@@ -216,7 +208,7 @@ describe("a response", () => {
 
   it.scopedLive("with which a handler dies is a response", () =>
     Effect.gen(function* () {
-      const url = yield* serve(
+      const url = yield* listen(
         Effect.die(HttpServerResponse.text("died", { status: 203 })).pipe(HttpIdempotency.middleware(options))
       )
       const key = freshKey()
@@ -243,7 +235,7 @@ describe("a response", () => {
         request,
         ({ headers }) => bodies[headers["x-kind"] ?? ""]?.() ?? HttpServerResponse.empty()
       )
-      const url = yield* serve(app.pipe(HttpIdempotency.middleware(options)))
+      const url = yield* listen(app.pipe(HttpIdempotency.middleware(options)))
       for (const kind of Object.keys(bodies)) {
         const sent = { key: freshKey(), headers: { "x-kind": kind } }
         const first = yield* send(url, sent)
@@ -257,7 +249,7 @@ describe("a response", () => {
   it.scopedLive("is recorded when its client goes away while others work on it", () =>
     Effect.gen(function* () {
       const isMade = Effect.unsafeMakeLatch(false)
-      const url = yield* serve(
+      const url = yield* listen(
         Effect.succeed(HttpServerResponse.text("own")).pipe(
           HttpIdempotency.middleware(options),
           Effect.tap(() => Effect.zipRight(isMade.open, Effect.interruptible(Effect.never)))
@@ -268,7 +260,7 @@ describe("a response", () => {
       yield* isMade.await
       yield* cut(outgoing)
       yield* settled
-      const fine = yield* serve(
+      const fine = yield* listen(
         Effect.succeed(HttpServerResponse.text("again")).pipe(HttpIdempotency.middleware(options))
       )
       const replay = yield* send(fine, { key })
@@ -280,11 +272,11 @@ describe("a response", () => {
     Effect.gen(function* () {
       const instead = HttpApp.appendPreResponseHandler(() => Effect.succeed(HttpServerResponse.text("another")))
       const app = Effect.succeed(HttpServerResponse.stream(Stream.make("a", "b").pipe(Stream.encodeText)))
-      const url = yield* serve(Effect.zipLeft(app.pipe(HttpIdempotency.middleware(options)), instead))
+      const url = yield* listen(Effect.zipLeft(app.pipe(HttpIdempotency.middleware(options)), instead))
       const key = freshKey()
       expect((yield* send(url, { key })).text).toBe("another")
       yield* settled
-      const fine = yield* serve(app.pipe(HttpIdempotency.middleware(options)))
+      const fine = yield* listen(app.pipe(HttpIdempotency.middleware(options)))
       const replay = yield* send(fine, { key })
       expect([replay.text, replay.headers["idempotent-replayed"]]).toEqual(["ab", "true"])
     }).pipe(Effect.provide(layerMemory))
@@ -298,7 +290,7 @@ describe("a response", () => {
         runs++
         return Effect.as(finish.await, HttpServerResponse.text("late"))
       })
-      const url = yield* serve(
+      const url = yield* listen(
         app.pipe(
           HttpIdempotency.middleware(options),
           Effect.interruptible,
@@ -322,7 +314,7 @@ describe("the middleware", () => {
     Effect.gen(function* () {
       let runs = 0
       const app = Effect.suspend(() => HttpServerResponse.text(`${++runs}`))
-      const url = yield* serve(app, HttpIdempotency.middleware(options))
+      const url = yield* listen(app, HttpIdempotency.middleware(options))
       const key = freshKey()
       const first = yield* send(url, { key })
       expectReplay(yield* send(url, { key }), first)
@@ -335,7 +327,7 @@ describe("the middleware", () => {
     Effect.gen(function* () {
       const app = Effect.flatMap(request, ({ text }) => Effect.flatMap(text, HttpServerResponse.text))
       const protectedApp = app.pipe(HttpIdempotency.middleware(options))
-      const asText = yield* serve(
+      const asText = yield* listen(
         Effect.zipRight(
           Effect.flatMap(request, ({ text }) => text),
           protectedApp
@@ -347,7 +339,7 @@ describe("the middleware", () => {
       expectReplay(yield* send(asText, { key, body: "signed" }), first)
       expect((yield* send(asText, { key, body: "other" })).status).toBe(422)
 
-      const asStream = yield* serve(
+      const asStream = yield* listen(
         Effect.zipRight(
           Effect.flatMap(request, ({ stream }) => Stream.runDrain(stream)),
           protectedApp
@@ -368,7 +360,7 @@ describe("the middleware", () => {
   it.scopedLive("answers with 500 if the engine does not take its options", () =>
     Effect.gen(function* () {
       const app = Effect.succeed(HttpServerResponse.empty())
-      const url = yield* serve(app.pipe(HttpIdempotency.middleware({ ...options, lease: "1 millis" })))
+      const url = yield* listen(app.pipe(HttpIdempotency.middleware({ ...options, lease: "1 millis" })))
       expect((yield* send(url, { key: freshKey() })).status).toBe(500)
       expect((yield* send(url)).status).toBe(204)
     }).pipe(Effect.provide(layerMemory))

@@ -5,6 +5,7 @@ import { Readable } from "node:stream"
 import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
+import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
@@ -69,12 +70,14 @@ export const app = (handler: Handler) =>
     return toResponse(yield* handler({ method: request.method, url: request.url, body }))
   })
 
-const quiet = Logger.replace(Logger.defaultLogger, Logger.none)
+/** Logs nothing. */
+export const quiet = Logger.replace(Logger.defaultLogger, Logger.none)
 
-const listen = <E, R>(self: HttpApp.Default<E, R>) =>
+/** A server on a free port. */
+export const listen = <E, R>(self: HttpApp.Default<E, R>, middleware?: HttpMiddleware.HttpMiddleware) =>
   Effect.gen(function* () {
     const server = yield* Effect.orDie(NodeHttpServer.make(() => createServer(), { port: 0, host: "127.0.0.1" }))
-    yield* server.serve(self)
+    yield* middleware === undefined ? server.serve(self) : server.serve(self, middleware)
     return urlOf(server)
   }).pipe(Effect.provide(quiet))
 

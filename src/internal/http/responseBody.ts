@@ -11,12 +11,21 @@ import { concatBytes } from "./bytes.js"
 type Response = HttpServerResponse.HttpServerResponse
 type Bytes = Stream.Stream<Uint8Array, unknown>
 
+/** `response` sends the bytes or the stream, whatever it was going to send them from. */
 export type ResponseBody =
-  | { readonly _tag: "Known"; readonly bytes: Uint8Array }
-  /** `response` sends the stream, whatever it was going to send it from. */
+  | { readonly _tag: "Known"; readonly response: Response; readonly bytes: Uint8Array }
   | { readonly _tag: "Streamed"; readonly response: Response; readonly stream: Bytes }
 
-const known = (bytes: Uint8Array): ResponseBody => ({ _tag: "Known", bytes })
+const known = (response: Response, bytes: Uint8Array): ResponseBody => ({ _tag: "Known", response, bytes })
+
+const empty = (response: Response): ResponseBody => known(response, new Uint8Array(0))
+
+/** Bytes are sent in one way by all platforms; a raw body is not. */
+const rawBytes = (response: Response, bytes: Uint8Array, contentType = ""): ResponseBody =>
+  known(
+    HttpServerResponse.setBody(response, HttpBody.uint8Array(bytes, response.headers["content-type"] ?? contentType)),
+    bytes
+  )
 
 /** The response with another stream for a body; headers stay as they are. */
 export const withStream = (response: Response, stream: Bytes): Response => {
@@ -35,7 +44,7 @@ const ofWeb = (response: Response, web: globalThis.Response): ResponseBody => {
     HttpServerResponse.mergeCookies(HttpServerResponse.fromWeb(web), response.cookies),
     response.headers
   )
-  return converted.body._tag === "Stream" ? streamed(converted, converted.body.stream) : known(new Uint8Array(0))
+  return converted.body._tag === "Stream" ? streamed(converted, converted.body.stream) : empty(converted)
 }
 
 /** A body that `Response` knows how to read, with the content type that it gives it if there is none. */
@@ -58,10 +67,11 @@ const isIterable = (body: unknown): body is AsyncIterable<Uint8Array | string> =
   Predicate.hasProperty(body, Symbol.asyncIterator)
 
 const ofRaw = (response: Response, body: unknown): ResponseBody => {
-  if (body === null || body === undefined) return known(new Uint8Array(0))
-  if (typeof body === "string") return known(new TextEncoder().encode(body))
-  if (body instanceof Uint8Array) return known(body)
-  if (body instanceof ArrayBuffer) return known(new Uint8Array(body))
+  if (body === null || body === undefined) return empty(response)
+  // The type that `Response` gives it.
+  if (typeof body === "string") return rawBytes(response, new TextEncoder().encode(body), "text/plain;charset=UTF-8")
+  if (body instanceof Uint8Array) return rawBytes(response, body)
+  if (body instanceof ArrayBuffer) return rawBytes(response, new Uint8Array(body))
   if (body instanceof globalThis.Response) return ofWeb(response, body)
   if (body instanceof Blob || body instanceof URLSearchParams) return ofBodyInit(response, new Response(body))
   if (isIterable(body)) {
@@ -79,9 +89,9 @@ export const bodyOf = (response: Response): ResponseBody => {
   const { body } = response
   switch (body._tag) {
     case "Empty":
-      return known(new Uint8Array(0))
+      return empty(response)
     case "Uint8Array":
-      return known(body.body)
+      return known(response, body.body)
     case "FormData":
       return ofBodyInit(response, new Response(body.formData))
     case "Stream":
@@ -151,8 +161,34 @@ export const drain = (stream: Bytes, maxBytes: number): Effect.Effect<Uint8Array
     )
   })
 
-/** What a response that was not the one that counts is replaced by: what others have added to it stays. */
-export const replacedBy = (own: Response, winner: Response, kept: ReadonlySet<string>): Response => {
-  const others = Object.entries(own.headers).filter(([name]) => !kept.has(name) && name !== "content-length")
-  return HttpServerResponse.setHeaders(winner, Headers.merge(Headers.fromInput(others), winner.headers))
+/** What speaks of one response's content or result, and would be false of another's. */
+const ofOneResponse = new Set([
+  "accept-ranges",
+  "content-digest",
+  "content-disposition",
+  "content-encoding",
+  "content-language",
+  "content-length",
+  "content-location",
+  "content-md5",
+  "content-range",
+  "content-type",
+  "digest",
+  "etag",
+  "last-modified",
+  "location",
+  "repr-digest",
+  "retry-after",
+  "set-cookie",
+  "trailer",
+  "transfer-encoding"
+])
+
+/**
+ * What is sent in place of a response that does not count, be it another owner's or a problem: what others have added
+ * to that response stays.
+ */
+export const replacedBy = (own: Response, other: Response, kept: ReadonlySet<string>): Response => {
+  const added = Object.entries(own.headers).filter(([name]) => !kept.has(name) && !ofOneResponse.has(name))
+  return HttpServerResponse.setHeaders(other, Headers.merge(Headers.fromInput(added), other.headers))
 }

@@ -9,15 +9,8 @@ import { textOf } from "./bytes.js"
 
 type Response = HttpServerResponse.HttpServerResponse
 
-/** What of a response is recorded unless the server says otherwise. */
-export const defaultHeaders: ReadonlyArray<string> = [
-  "content-type",
-  "content-language",
-  "location",
-  "etag",
-  "link",
-  "cache-control"
-]
+/** What of a response is recorded, beside what always is, unless the server says otherwise. */
+export const defaultHeaders: ReadonlyArray<string> = ["content-language", "location", "etag", "link", "cache-control"]
 
 /** What speaks of one connection, one moment, one caller or one trace, and would be false in a replay. */
 const neverKept = new Set([
@@ -52,9 +45,12 @@ const neverKeptPrefixes = ["ratelimit", "x-ratelimit", "x-rate-limit", "x-b3-", 
 const isNeverKept = (name: string): boolean =>
   neverKept.has(name) || neverKeptPrefixes.some((prefix) => name.startsWith(prefix))
 
-/** The names that are kept, of those that a server lists. */
+/** Without these nobody can read the recorded bytes. */
+const alwaysKept = ["content-type", "content-encoding"]
+
+/** The names that are kept, of those that a server lists and beside them. */
 export const keptHeaders = (names: ReadonlyArray<string>): ReadonlySet<string> =>
-  new Set(names.map((name) => name.toLowerCase()).filter((name) => !isNeverKept(name)))
+  new Set([...alwaysKept, ...names.map((name) => name.toLowerCase()).filter((name) => !isNeverKept(name))])
 
 /** A body that is UTF-8 is recorded as text, any other in base64; an empty one not at all. */
 const ResponseRecord = Schema.Struct({

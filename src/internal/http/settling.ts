@@ -8,7 +8,7 @@ import { logsAbout } from "../tracing.js"
 import type { ResponsePolicy, Rules } from "./options.js"
 import { problemOfSettle, problemResponse } from "./problem.js"
 import { type Replaying, replayed } from "./replay.js"
-import { bodyOf, drain, replacedBy, tee, withStream } from "./responseBody.js"
+import { bodyOf, drain, type ResponseBody, replacedBy, tee, withStream } from "./responseBody.js"
 import { encodeResponse } from "./responseRecord.js"
 
 type Response = HttpServerResponse.HttpServerResponse
@@ -40,19 +40,20 @@ export const makeSettling = (call: Replaying & { readonly policy: Rules }, owner
   let isTaken = false
   let cutShort: Effect.Effect<void> = Effect.void
 
-  const outcomeOf = (response: Response, bytes: Uint8Array | undefined): Effect.Effect<Outcome> => {
-    if (bytes !== undefined && bytes.length <= policy.maxResponseBytes) {
-      return Effect.sync(() => ({ _tag: "Success", encoded: encodeResponse(response, bytes, policy.kept) }))
-    }
-    return Effect.as(
+  const notReplayable = (why: string): Effect.Effect<Outcome> =>
+    Effect.as(
       Effect.logWarning(
-        `idempotency: a response of "${operation}" is not recorded, and will not be replayed: it ${
-          bytes === undefined
-            ? "was not sent to its end, or is too large"
-            : `has more than ${policy.maxResponseBytes} bytes`
-        }`
+        `idempotency: a response of "${operation}" is not recorded, and will not be replayed: it ${why}`
       ).pipe(logsAbout(identifiers)),
       unavailable
+    )
+
+  const outcomeOf = (response: Response, bytes: Uint8Array | undefined): Effect.Effect<Outcome> => {
+    if (bytes === undefined) return notReplayable("was not sent to its end, or is too large")
+    if (bytes.length > policy.maxResponseBytes) return notReplayable(`has more than ${policy.maxResponseBytes} bytes`)
+    return Effect.orElse(
+      Effect.try((): Outcome => ({ _tag: "Success", encoded: encodeResponse(response, bytes, policy.kept) })),
+      () => notReplayable("has a status or a header that HTTP does not know")
     )
   }
 
@@ -69,27 +70,37 @@ export const makeSettling = (call: Replaying & { readonly policy: Rules }, owner
       Effect.logWarning(`idempotency: a response of "${operation}" is not recorded`, cause).pipe(logsAbout(identifiers))
     )
 
-  const given = (response: Response, settlement: Settlement): Effect.Effect<Response> =>
-    settlement._tag === "Replaced"
-      ? Effect.map(replayed(call, settlement.record.outcome), (winner) => replacedBy(response, winner, policy.kept))
-      : Effect.succeed(response)
+  /** What is sent of a response that has been settled: itself, or what counts or has gone wrong in its place. */
+  const given = (response: Response, settled: Effect.Effect<Settlement, SettleError>): Effect.Effect<Response> => {
+    const inPlace = (other: Response) => replacedBy(response, other, policy.kept)
+    return Effect.matchEffect(settled, {
+      onFailure: (error) => Effect.sync(() => inPlace(problemResponse(problemOfSettle(error), policy.problemType))),
+      onSuccess: (settlement) =>
+        settlement._tag === "Replaced"
+          ? Effect.map(replayed(call, settlement.record.outcome), inPlace)
+          : Effect.succeed(response)
+    })
+  }
 
-  const decide = (response: Response): Effect.Effect<ResponsePolicy> =>
+  /** What is sent, and what becomes of the key. Whatever dies here, the key does not stay claimed. */
+  const decided = <A>(
+    response: Response,
+    use: (body: ResponseBody, policyOfResponse: ResponsePolicy) => Effect.Effect<A>
+  ): Effect.Effect<A> =>
     Effect.onError(
-      Effect.sync(() => policy.onResponse(response)),
+      Effect.suspend(() => {
+        const body = bodyOf(response)
+        return use(body, policy.onResponse(body.response))
+      }),
       () => ownership.abandon(policy.onStop)
     )
 
   const record = (response: Response): Effect.Effect<Response> =>
-    Effect.flatMap(decide(response), (policyOfResponse) => {
-      const body = bodyOf(response)
+    decided(response, (body, policyOfResponse) => {
       if (body._tag === "Known") {
         return policyOfResponse === "replay"
-          ? Effect.matchEffect(settle(response, body.bytes), {
-              onFailure: (error) => Effect.succeed(problemResponse(problemOfSettle(error), policy.problemType)),
-              onSuccess: (settlement) => given(response, settlement)
-            })
-          : Effect.as(ownership.abandon(policyOfResponse), response)
+          ? given(body.response, settle(body.response, body.bytes))
+          : Effect.as(ownership.abandon(policyOfResponse), body.response)
       }
       let isStarted = false
       let isEnded = false
@@ -113,12 +124,11 @@ export const makeSettling = (call: Replaying & { readonly policy: Rules }, owner
     })
 
   const alone = (response: Response): Effect.Effect<void> =>
-    Effect.flatMap(decide(response), (policyOfResponse) => {
+    decided(response, (body, policyOfResponse) => {
       isTaken = true
       if (policyOfResponse !== "replay") return ownership.abandon(policyOfResponse)
-      const body = bodyOf(response)
       return body._tag === "Known"
-        ? settleQuietly(response, body.bytes)
+        ? settleQuietly(body.response, body.bytes)
         : Effect.flatMap(drain(body.stream, policy.maxResponseBytes), (bytes) => settleQuietly(body.response, bytes))
     })
 
