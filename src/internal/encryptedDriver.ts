@@ -195,7 +195,7 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
         sealOrGiveUp(identifiers, request.outcome, request.token),
         Effect.flatMap((outcome) =>
           Effect.map(driver.complete(identifiers, { ...request, outcome }), (reply) =>
-            reply._tag === "Done" && outcome._tag === "Unavailable" ? { ...reply, outcome } : reply
+            reply._tag === "Done" && outcome._tag !== request.outcome._tag ? { ...reply, outcome } : reply
           )
         ),
         Effect.flatMap((reply) =>

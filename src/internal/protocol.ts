@@ -127,7 +127,7 @@ export type CompleteReply =
       readonly attempt: number
       readonly createdAt: number
       readonly expiresAt: number
-      /** What was stored, where it is not the outcome of the request. */
+      /** What was to be stored, where it is not the request's outcome; of a completion that is sent again, the first was. */
       readonly outcome?: Outcome | undefined
     }
   | { readonly _tag: "Superseded"; readonly record: Completed | undefined }

@@ -14,8 +14,10 @@ import {
   identifiersOf,
   ids,
   key,
+  makeStore,
   operation,
   singleProcess,
+  startProcess,
   twoProcesses,
   untyped,
   within
@@ -111,6 +113,32 @@ describe("a result that cannot be recorded is completed as unavailable", () => {
       expect(yield* within("2 seconds")(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
       expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
       expect(body.runs()).toBe(1)
+    })
+  )
+})
+
+describe("a store that refuses the result for good, and does not answer a renewal meanwhile", () => {
+  it.scoped("is told that there was one before the lease ends, and nothing runs again", () =>
+    Effect.gen(function* () {
+      const store = yield* makeStore()
+      const { claims } = store.repository
+      const picky: typeof claims = {
+        ...claims,
+        complete: (of, request) =>
+          request.outcome._tag === "Unavailable"
+            ? claims.complete(of, request)
+            : refused("Rejected")(claims.complete(of, request), "complete")
+      }
+      const process = yield* startProcess({ ...store, repository: { ...store.repository, claims: picky } })
+      yield* process.faults.plan("renew", unavailable, 1)
+      const body = counting(Effect.succeed("too long for the store"))
+      const call = process.run(untyped(body.effect, operation, key))
+      expect(yield* during("2 seconds")(call)).toMatchObject({ exit: Exit.succeed({ _tag: "Unprotected" }) })
+      yield* TestClock.adjust("10 minutes")
+      expect(yield* store.stateOf()).toBe("Completed")
+      expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+      expect(body.runs()).toBe(1)
+      expect(process.underWay()).toEqual(nothing)
     })
   )
 })

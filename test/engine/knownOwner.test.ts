@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/TestClock"
-import { counting, ended, key, operation, settleDown, singleProcess, untyped } from "../support/engineProcess.js"
+import { counting, ended, ids, key, operation, settleDown, singleProcess, untyped } from "../support/engineProcess.js"
 import { unavailable } from "../support/faultyRepository.js"
 
 describe("a caller that has seen another owner", () => {
@@ -53,6 +53,26 @@ describe("a caller that has seen another owner", () => {
       yield* TestClock.adjust("7 seconds")
       expect(yield* ended(caller)).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "Running" })
       expect(body.runs()).toBe(0)
+    })
+  )
+})
+
+describe("an owner that is gone", () => {
+  it.scoped("is not waited for, when the store goes away after that", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* store.claim("theirs", { lease: 60_000 })
+      const failing = Effect.delay(Effect.fail("no stock"), "1 second")
+      const leader = yield* Effect.fork(Effect.flip(process.run(untyped(failing, operation, key))))
+      yield* settleDown
+      const follower = yield* Effect.fork(process.run(untyped(Effect.succeed("mine"), operation, key)))
+      yield* TestClock.adjust("1 second")
+      yield* Effect.orDie(store.repository.claims.release(ids, { token: "theirs" }))
+      yield* TestClock.adjust("500 millis")
+      yield* process.faults.plan("claim", unavailable)
+      yield* TestClock.adjust("4 seconds")
+      expect(yield* ended(leader)).toBe("no stock")
+      expect(yield* ended(follower)).toMatchObject({ _tag: "Unprotected", value: "mine" })
     })
   )
 })

@@ -11,11 +11,11 @@ import { loop } from "../../src/internal/engine/loop.js"
 
 const error = new IdempotencyStorageError({ operation: "o", method: "claim", reason: "Timeout", applied: "no" })
 const outcome = { _tag: "Success", encoded: "1" } as const
-const record = { token: "t", attempt: 1, outcome, fingerprint: undefined, createdAt: 0, expiresAt: 1 }
+const record = { token: "t", outcome, fingerprint: undefined, createdAt: 0, expiresAt: 1 }
 
 const ends: ReadonlyArray<Phase> = [
   { _tag: "failed", error },
-  { _tag: "recorded", record },
+  { _tag: "recorded", record, lacksFingerprint: false },
   { _tag: "unrecorded" },
   { _tag: "given", outcome, reason: error, isEnd: true }
 ]

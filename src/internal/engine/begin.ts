@@ -116,8 +116,7 @@ export const makeBegin = (
     const { phase } = flight
     switch (phase._tag) {
       case "recorded":
-        // An earlier owner's fingerprint, which the leader did not give, is known to the store alone.
-        return request.fingerprint !== undefined && phase.record.fingerprint === undefined && phase.record.attempt > 1
+        return request.fingerprint !== undefined && phase.lacksFingerprint
           ? join(request, caller, patience)
           : replay(request, phase.record)
       case "unrecorded":
@@ -185,6 +184,7 @@ export const makeBegin = (
       unprotected: undefined,
       isGhost: false
     })
+    claiming.patience.heldUntil = 0
     flights.move(claiming.flight, { _tag: "running", leaseUntil: () => ownership.leaseUntil() })
     const begun = Effect.succeed<Begun>({ _tag: "Own", ownership })
     return attempt > 1 ? Effect.zipRight(metrics.recordTakeover(request.identifiers.operation), begun) : begun
@@ -259,7 +259,7 @@ export const makeBegin = (
           : wait(request, caller, claiming, now, reply.remaining)
       case "Settled":
         claiming.isGhost = false
-        flights.move(claiming.flight, { _tag: "recorded", record: reply.record })
+        flights.move(claiming.flight, { _tag: "recorded", record: reply.record, lacksFingerprint: false })
         return Effect.succeed<Begun>({ _tag: "Replay", record: reply.record })
       case "Mismatch":
         return mismatch(request)

@@ -19,11 +19,12 @@ export type Phase =
     }
   /** The store failed, and the leader was refused. */
   | { readonly _tag: "failed"; readonly error: IdempotencyStorageError }
-  | { readonly _tag: "recorded"; readonly record: Recorded }
+  /** `lacksFingerprint`: the store may know one, of an earlier owner, that the record as told here has not. */
+  | { readonly _tag: "recorded"; readonly record: Recorded; readonly lacksFingerprint: boolean }
   | { readonly _tag: "unrecorded" }
 
 /** What a recorded outcome is replayed from. */
-export type Recorded = Pick<Completed, "token" | "attempt" | "outcome" | "fingerprint" | "createdAt" | "expiresAt">
+export type Recorded = Pick<Completed, "token" | "outcome" | "fingerprint" | "createdAt" | "expiresAt">
 
 export interface Flight {
   readonly key: string

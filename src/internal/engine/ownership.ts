@@ -26,6 +26,8 @@ import {
 /** For how many leases an outcome that the store does not take keeps its key. */
 const longestHoldInLeases = 10
 
+const unavailable: Outcome = { _tag: "Unavailable" }
+
 const isRefusal = ({ applied, reason }: IdempotencyStorageError): boolean => reason === "Rejected" && applied === "no"
 
 /** Methods, as closures would be made anew for each execution: 5 % of what it allocates. */
@@ -150,13 +152,12 @@ class Owner implements Ownership, Owning {
 
   private recorded(
     outcome: Outcome,
-    { attempt, createdAt, expiresAt }: Pick<Recorded, "attempt" | "createdAt" | "expiresAt">
+    { attempt, createdAt, expiresAt }: Extract<CompleteReply, { readonly _tag: "Done" }>
   ): void {
     const { request, token } = this.grant
-    this.end({
-      _tag: "recorded",
-      record: { token, attempt, outcome, fingerprint: request.fingerprint, createdAt, expiresAt }
-    })
+    const { fingerprint } = request
+    const record: Recorded = { token, outcome, fingerprint, createdAt, expiresAt }
+    this.end({ _tag: "recorded", record, lacksFingerprint: fingerprint === undefined && attempt > 1 })
   }
 
   /* The calls of the store. */
@@ -213,12 +214,12 @@ class Owner implements Ownership, Owning {
   ): Effect.Effect<Settlement, SettleError> {
     switch (reply._tag) {
       case "Done":
-        this.recorded(outcome, reply)
+        this.recorded(reply.outcome ?? outcome, reply)
         return Effect.succeed(this.isUnprotected ? this.kept : { _tag: "Recorded", attempt: reply.attempt })
       case "Superseded": {
         if (reply.record === undefined) return this.superseded(outcome, caller, giveUpAt, polls)
         const { record } = reply
-        this.end({ _tag: "recorded", record })
+        this.end({ _tag: "recorded", record, lacksFingerprint: false })
         return Effect.as(
           this.engine.metrics.recordCollision(this.operation),
           record.outcome._tag === "Unavailable" ? this.kept : { _tag: "Replaced", record }
@@ -307,20 +308,20 @@ class Owner implements Ownership, Owning {
   ): Effect.Effect<Settlement, SettleError> {
     const { request, token } = this.grant
     const { identifiers, lease } = request
-    const { claims, once } = this.engine.storage
+    const { storage } = this.engine
     const unanswered = () => this.unanswered(outcome, error)
-    const again = Effect.matchEffect(once(request, "complete", this.complete(outcome)), {
+    const again = Effect.matchEffect(storage.once(request, "complete", this.complete(outcome)), {
       onFailure: (last) => (isRefusal(last) ? this.unavailable(outcome, error) : unanswered()),
       onSuccess: answered
     })
-    return Effect.matchEffect(once(request, "renew", claims.renew([{ identifiers, request: { token, lease } }])), {
+    const renewal = storage.claims.renew([{ identifiers, request: { token, lease } }])
+    return Effect.matchEffect(storage.once(request, "renew", renewal), {
       onFailure: unanswered,
       onSuccess: ([reply]) => (reply?._tag === "Failed" ? unanswered() : again)
     })
   }
 
   private unavailable(outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> {
-    const unavailable: Outcome = { _tag: "Unavailable" }
     return Effect.matchEffect(this.engine.storage.within(this.grant.request, "complete", this.complete(unavailable)), {
       onFailure: () => this.unanswered(outcome, error),
       onSuccess: (reply) =>
@@ -335,7 +336,7 @@ class Owner implements Ownership, Owning {
 
   /** The store did not take the outcome: it goes on in the background, and the caller gets what it asked for. */
   private unanswered(outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> {
-    const { background, flights, metrics } = this.engine
+    const { background, flights, metrics, storage } = this.engine
     if (this.isUnprotected) {
       return Effect.zipRight(
         this.releaseGhost(),
@@ -346,10 +347,11 @@ class Owner implements Ownership, Owning {
     const givenForGood = () => this.end({ ...given, isEnd: true })
     if (this.flight !== undefined) flights.move(this.flight, { ...given, isEnd: false })
     // Who comes after it asks the store: those who waited here have been given the outcome.
-    const job = Effect.match(this.untilLeaseEnds("complete", this.complete(outcome)), {
-      onFailure: givenForGood,
-      onSuccess: () => this.unrecorded()
-    })
+    const job = pipe(
+      this.untilLeaseEnds("complete", this.complete(outcome)),
+      Effect.catchIf(isRefusal, () => storage.once(this.grant.request, "complete", this.complete(unavailable))),
+      Effect.match({ onFailure: givenForGood, onSuccess: () => this.unrecorded() })
+    )
     return pipe(
       background.run(Effect.onInterrupt(job, () => Effect.sync(givenForGood))),
       Effect.tap((isRunning) => {

@@ -164,6 +164,7 @@ export const drain = (stream: Bytes, maxBytes: number): Effect.Effect<Uint8Array
 /** What speaks of one response's content or result, and would be false of another's. */
 const ofOneResponse = new Set([
   "accept-ranges",
+  "age",
   "content-digest",
   "content-disposition",
   "content-encoding",
@@ -175,7 +176,9 @@ const ofOneResponse = new Set([
   "content-type",
   "digest",
   "etag",
+  "expires",
   "last-modified",
+  "link",
   "location",
   "repr-digest",
   "retry-after",
