@@ -147,7 +147,12 @@ const keyOf: (text: string) => IdempotencyKey = Schema.validateSync(keySchema)
 const invalidParams = (why: string) =>
   new IdempotencyValidationError({ operation: "", issues: [`the parameters have no JSON form: ${why}`] })
 
-const isEmpty = (params: object): boolean => !Object.values(params).some((member) => member !== undefined)
+/** The canonical JSON of parameters, or `undefined` where there are none. What has no JSON form is not none. */
+const canonicalParams = (params: unknown): string | undefined => {
+  if (params === undefined) return undefined
+  const canonical = Either.getOrThrowWith(canonicalJson(params), invalidParams)
+  return canonical === "{}" || canonical === "[]" ? undefined : canonical
+}
 
 /**
  * The schema of a key, and the ways to make one: see {@link IdempotencyKeySchema}.
@@ -165,11 +170,10 @@ const isEmpty = (params: object): boolean => !Object.values(params).some((member
  */
 export const IdempotencyKey: IdempotencyKeySchema = Object.assign(keySchema, {
   derive: <P = never>({ entityId, action, params }: KeySource<P>): IdempotencyKey => {
-    if (params === undefined || (typeof params === "object" && params !== null && isEmpty(params))) {
-      return keyOf(hashPartsToHex(entityId, action))
-    }
-    const canonical = Either.getOrThrowWith(canonicalJson(params), invalidParams)
-    return keyOf(hashPartsToHex(entityId, action, canonical))
+    const canonical = canonicalParams(params)
+    return keyOf(
+      canonical === undefined ? hashPartsToHex(entityId, action) : hashPartsToHex(entityId, action, canonical)
+    )
   },
   deriveCompatible: ({
     entityId,
@@ -181,11 +185,9 @@ export const IdempotencyKey: IdempotencyKeySchema = Object.assign(keySchema, {
     readonly params?: { readonly [key: string]: Json | undefined } | undefined
   }): IdempotencyKey => {
     if (!isWellFormed(entityId) || !isWellFormed(action)) throw invalidParams("a part holds a lone surrogate")
-    if (params === undefined || isEmpty(params)) return keyOf(sha256Hex(`${entityId}:${action}`).slice(0, 32))
+    if (canonicalParams(params) === undefined) return keyOf(sha256Hex(`${entityId}:${action}`).slice(0, 32))
     const text = Either.getOrThrowWith(
-      Either.flatMap(canonicalJson(params), () =>
-        Either.try({ try: () => pythonJson(params as Json), catch: (cause) => String(cause) })
-      ),
+      Either.try({ try: () => pythonJson(params as Json), catch: (cause) => String(cause) }),
       invalidParams
     )
     return keyOf(sha256Hex(`${entityId}:${action}:${text}`).slice(0, 32))

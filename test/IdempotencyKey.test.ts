@@ -136,6 +136,32 @@ describe("derive", () => {
   })
 })
 
+describe("parameters whose content is not in their properties", () => {
+  class Charge {
+    #amount: number
+    constructor(amount: number) {
+      this.#amount = amount
+    }
+    get amount(): number {
+      return this.#amount
+    }
+  }
+
+  it("are refused where their type does not tell", () => {
+    const derived = () => IdempotencyKey.derive({ entityId: "e", action: "a", params: new Charge(10) })
+    expect(failure(derived)).toBeInstanceOf(IdempotencyValidationError)
+  })
+
+  const untold: ReadonlyArray<object> = [new Map([["amount", 1]]), new Set([1]), new Date(), new URLSearchParams("a=1")]
+  for (const params of untold) {
+    it(`are refused where nobody looks at types: ${params.constructor.name}`, () => {
+      const source = Object.assign({ entityId: "e", action: "a" }, { params: Object(params) })
+      expect(failure(() => IdempotencyKey.derive(source))).toBeInstanceOf(IdempotencyValidationError)
+      expect(failure(() => IdempotencyKey.deriveCompatible(source))).toBeInstanceOf(IdempotencyValidationError)
+    })
+  }
+})
+
 describe("deriveCompatible", () => {
   it("has vectors", () => {
     expect(vectors.length).toBeGreaterThanOrEqual(30)
