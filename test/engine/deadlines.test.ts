@@ -137,18 +137,24 @@ describe("failures of a store are sorted", () => {
     })
   )
 
-  it.scoped("the error tells whether any of the attempts may have taken effect", () =>
-    Effect.gen(function* () {
-      const { process } = yield* singleProcess()
-      yield* process.faults.plan("claim", refused("Unavailable", "unknown"), 1)
-      yield* process.faults.plan("claim", unavailable)
-      const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, { onStorageFailure: "fail" }))
-      expect(yield* within("1100 millis")(Effect.flip(call))).toMatchObject({
-        reason: "Unavailable",
-        applied: "unknown"
+  for (const [which, told, ...attempts] of [
+    ["the first", "unknown", refused("Unavailable", "unknown"), unavailable],
+    ["a later one", "unknown", unavailable, refused("Unavailable", "unknown"), unavailable],
+    ["the last, which is under way at the deadline", "unknown", unavailable, unavailable, unavailable, hanging],
+    ["none", "no", unavailable]
+  ] as const) {
+    it.scoped(`the error tells whether any of the attempts may have taken effect: ${which}`, () =>
+      Effect.gen(function* () {
+        const retry = Schedule.spaced("200 millis")
+        const { process } = yield* singleProcess({ breakerThreshold: 1000, retry })
+        for (const [index, fault] of attempts.entries()) {
+          yield* process.faults.plan("claim", fault, index === attempts.length - 1 ? Number.POSITIVE_INFINITY : 1)
+        }
+        const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, { onStorageFailure: "fail" }))
+        expect(yield* within("1100 millis")(Effect.flip(call))).toMatchObject({ reason: "Unavailable", applied: told })
       })
-    })
-  )
+    )
+  }
 
   it.scoped("by default an attempt is made again 3 times", () =>
     Effect.gen(function* () {

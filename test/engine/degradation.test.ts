@@ -200,6 +200,18 @@ describe("breaker", () => {
     })
   )
 
+  it.scoped("open, it tells each caller of its own operation, and that nothing was done", () =>
+    Effect.gen(function* () {
+      const { process } = yield* opened
+      for (const name of ["one", "two", "one"]) {
+        const call = process.run(untyped(Effect.succeed("paid"), name, key, { onStorageFailure: "fail" }))
+        const error = yield* Effect.flip(call)
+        expect(error).toMatchObject({ operation: name, method: "claim", reason: "Unavailable", applied: "no" })
+        expect(error).toHaveProperty("cause.message", expect.stringContaining("the store has not answered lately"))
+      }
+    })
+  )
+
   it.scoped("open, it answers optimistic look-ups and completions at once", () =>
     Effect.gen(function* () {
       const { process } = yield* opened
