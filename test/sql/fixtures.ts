@@ -58,6 +58,13 @@ export const rowsOf = (sql: SqlClient.SqlClient, text: string, parameters: Reado
 export const numberOf = (sql: SqlClient.SqlClient, text: string) =>
   Effect.map(rowsOf(sql, text), ([row]) => Number(Object.values(row ?? {})[0]))
 
+/** Statements that tell how many sessions of a server wait for a lock. */
+export const blockedSessions = {
+  postgres: "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
+  mariadb:
+    "SELECT VARIABLE_VALUE AS n FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'"
+} as const
+
 /** What is logged at a warning or above, and why. */
 export const logged = <A, E, R>(effect: (messages: ReadonlyArray<string>) => Effect.Effect<A, E, R>) =>
   Effect.suspend(() => {

@@ -7,7 +7,7 @@ import type * as Scope from "effect/Scope"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { ClaimReply, ClaimRequest } from "../protocol.js"
 import * as transition from "../transition.js"
-import { isLockTimeout, sort } from "./errors.js"
+import { isMembersFault } from "./errors.js"
 import { type Found, foundOf, identityOf, type Run } from "./records.js"
 import { integerOf, type Row } from "./row.js"
 
@@ -54,9 +54,6 @@ const replyOf = (row: Row | undefined): FirstClaim => {
   if (row?.["fresh"] === true) return claimed
   return { _tag: "There", found: row?.["version"] == null ? undefined : foundOf(row) }
 }
-
-/** One of the members, and not the database or the way there, is why all of them failed. */
-const isMembersFault = (error: SqlError): boolean => isLockTimeout(error) || sort(error).reason === "Rejected"
 
 export const makeClaims = (run: Run, text: (count: number) => string): Effect.Effect<Claims, never, Scope.Scope> =>
   Effect.map(Effect.zip(Effect.runtime(), Effect.scope), ([runtime, scope]): Claims => {

@@ -44,6 +44,20 @@ const withoutBlocking =
     )
   }
 
+/**
+ * What waits for SQLite's one connection, as a transaction of this process has it, waits no longer than for another
+ * process: for so many milliseconds.
+ */
+export const unlessBusy = (patience: number) =>
+  endedWithin(
+    patience,
+    () =>
+      new SqlError({
+        cause: Object.assign(new Error("a transaction of this process has the database"), { code: "SQLITE_BUSY" }),
+        message: "Busy"
+      })
+  )
+
 /** Tries again while another has the database to itself, for so many milliseconds. */
 export const whileBusy =
   (patience: number) =>
@@ -148,21 +162,23 @@ const rollback = (connection: Connection, scope: Scope.CloseableScope): Effect.E
       Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), Duration.millis(endTimeout)))
   )
 
-/** The client of Postgres forgets a connection that comes after its caller has gone: so it is waited for. */
+/**
+ * The client of Postgres forgets a connection that comes after its caller has gone: so it is waited for. To be called
+ * where interruption is off: what was reserved is the caller's to close.
+ */
 const reserve = (
   client: SqlClient.SqlClient,
   scope: Scope.CloseableScope,
-  patience: number
+  patience: number,
+  restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
 ): Effect.Effect<Connection, SqlError> => {
   const noConnection = () =>
     new SqlError({ cause: new Error("all connections are taken"), message: "Failed to acquire connection in time" })
-  return Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.forkDaemon(Scope.extend(client.reserve, scope)), (fiber) =>
-      Effect.onExit(restore(endedWithin(patience, noConnection)(Fiber.join(fiber))), (exit) =>
-        Exit.isSuccess(exit)
-          ? Effect.void
-          : Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), Scope.close(scope, exit)))
-      )
+  return Effect.flatMap(Effect.forkDaemon(Scope.extend(client.reserve, scope)), (fiber) =>
+    Effect.onExit(restore(endedWithin(patience, noConnection)(Fiber.join(fiber))), (exit) =>
+      Exit.isSuccess(exit)
+        ? Effect.void
+        : Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), Scope.close(scope, exit)))
     )
   )
 }
@@ -205,7 +221,7 @@ export const ownTransaction =
       }
       return Effect.flatMap(Scope.make(), (scope) =>
         Effect.flatMap(
-          Effect.mapError(restore(reserve(client, scope, patience)), (cause) => new BeginFailure(cause)),
+          Effect.mapError(reserve(client, scope, patience, restore), (cause) => new BeginFailure(cause)),
           (connection) =>
             Effect.flatMap(
               Effect.onError(restore(before(connection)), (cause) => Scope.close(scope, Exit.failCause(cause))),

@@ -5,14 +5,15 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
+import { identity, pipe } from "effect/Function"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type * as Protocol from "../protocol.js"
 import * as transition from "../transition.js"
 import type { Changes } from "./changes.js"
 import { type Claims, inTransactionOf } from "./claims.js"
-import { isBusy, isConflict, isLockTimeout, storageError } from "./errors.js"
-import { type Found, nameOf, type Records, visible } from "./records.js"
+import { isBusy, isConflict, isLockTimeout, isMembersFault, storageError } from "./errors.js"
+import { type Found, membersPerStatement, nameOf, type Records, visible } from "./records.js"
 
 /** A key that so many others change at once is tried again by the engine. */
 const tries = 20
@@ -26,6 +27,13 @@ const contended = (): SqlError =>
 
 export interface DriverDependencies {
   readonly records: Records
+  /**
+   * A write waits for a transaction that holds its row longer than anybody waits for the write, and then still takes
+   * effect: so the row is asked for first.
+   */
+  readonly waitsLong: boolean
+  /** What the engine asks for waits so long for a connection. */
+  readonly bounded: <A>(call: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
   readonly claims: Claims | undefined
   readonly changes: Changes
   /** Runs on one connection, in a transaction: all of it or nothing. */
@@ -41,11 +49,13 @@ const operationsOf = (members: ReadonlyArray<IdempotencyIdentifiers>): string =>
 
 export const makeSqlDriver = ({
   atomically,
+  bounded,
   changes,
   claims,
   list,
   objection,
-  records
+  records,
+  waitsLong
 }: DriverDependencies): Protocol.Driver => {
   /** What others have written in between, or a transaction that met another one, is tried again at once. */
   const again = <A>(attempt: Effect.Effect<A | undefined, SqlError>): Effect.Effect<A, SqlError> => {
@@ -68,13 +78,14 @@ export const makeSqlDriver = ({
     store: Records,
     identifiers: IdempotencyIdentifiers,
     found: Found,
-    state: Protocol.State | undefined
+    state: Protocol.State | undefined,
+    promptly: boolean
   ): Effect.Effect<boolean, SqlError> => {
     const written =
       found.version === undefined && state !== undefined
         ? store.insert(identifiers, state)
         : store.replace(identifiers, found, state)
-    return Effect.tap(written, (done) => {
+    return Effect.tap(promptly ? Effect.zipRight(store.available([identifiers]), written) : written, (done) => {
       if (done && state?._tag !== "Processing") changes.unsafeNotify(identifiers)
     })
   }
@@ -84,20 +95,22 @@ export const makeSqlDriver = ({
     store: Records,
     identifiers: IdempotencyIdentifiers,
     found: Found,
-    next: Next<Reply>
+    next: Next<Reply>,
+    promptly: boolean
   ): Effect.Effect<Reply | Protocol.Corrupted | undefined, SqlError> => {
     if (found.state?._tag === "Corrupted") return Effect.succeed(found.state)
     const before = transition.live(found.state, found.now)
     const { reply, state } = next(before, found.now)
     return state === before
       ? Effect.succeed(reply)
-      : Effect.map(write(store, identifiers, found, state), (done) => (done ? reply : undefined))
+      : Effect.map(write(store, identifiers, found, state, promptly), (done) => (done ? reply : undefined))
   }
 
   const settle = <Reply>(
     identifiers: IdempotencyIdentifiers,
     next: Next<Reply>,
-    first?: Found
+    first?: Found,
+    promptly = waitsLong
   ): Effect.Effect<Reply | Protocol.Corrupted, SqlError> => {
     let found = first
     return again(
@@ -105,7 +118,7 @@ export const makeSqlDriver = ({
         const known = found
         found = undefined
         return Effect.flatMap(known === undefined ? records.read(identifiers) : Effect.succeed(known), (read) =>
-          apply(records, identifiers, read, next)
+          apply(records, identifiers, read, next, promptly)
         )
       })
     )
@@ -114,14 +127,15 @@ export const makeSqlDriver = ({
   const verb =
     <Request, Reply>(
       method: string,
-      next: (state: Protocol.State | undefined, request: Request, now: number) => transition.Transition<Reply>
+      next: (state: Protocol.State | undefined, request: Request, now: number) => transition.Transition<Reply>,
+      within: DriverDependencies["bounded"] = identity
     ) =>
     (
       identifiers: IdempotencyIdentifiers,
       request: Request
     ): Effect.Effect<Reply | Protocol.Corrupted, IdempotencyStorageError> =>
       Effect.mapError(
-        settle(identifiers, (state, now) => next(state, request, now)),
+        within(settle(identifiers, (state, now) => next(state, request, now))),
         storageError(identifiers.operation, method)
       )
 
@@ -131,18 +145,19 @@ export const makeSqlDriver = ({
    */
   const heldByTransaction: Protocol.ClaimReply = { _tag: "InFlight", remaining: inTransactionOf }
 
-  const claim: Protocol.Driver["claim"] = (identifiers, request) =>
-    Effect.catchAll(
-      Effect.flatMap(claims === undefined ? Effect.succeed(undefined) : claims.claim(identifiers, request), (tried) =>
-        tried?._tag === "Claimed"
-          ? Effect.succeed<Protocol.ClaimReply>(tried)
-          : settle(identifiers, (state, now) => transition.claim(state, request, now), tried?.found)
-      ),
-      (error) =>
-        isLockTimeout(error) || isBusy(error)
-          ? Effect.succeed(heldByTransaction)
-          : Effect.fail(storageError(identifiers.operation, "claim")(error))
+  const claim: Protocol.Driver["claim"] = (identifiers, request) => {
+    const first = claims === undefined ? Effect.succeed(undefined) : claims.claim(identifiers, request)
+    const settled = Effect.flatMap(first, (tried) =>
+      tried?._tag === "Claimed"
+        ? Effect.succeed<Protocol.ClaimReply>(tried)
+        : settle(identifiers, (state, now) => transition.claim(state, request, now), tried?.found)
     )
+    return Effect.catchAll(bounded(settled), (error) =>
+      isLockTimeout(error) || isBusy(error)
+        ? Effect.succeed(heldByTransaction)
+        : Effect.fail(storageError(identifiers.operation, "claim")(error))
+    )
+  }
 
   /** A row that cannot be read goes altogether. */
   const discard = (identifiers: IdempotencyIdentifiers): Effect.Effect<Protocol.ResetReply, IdempotencyStorageError> =>
@@ -150,8 +165,9 @@ export const makeSqlDriver = ({
       again(
         Effect.flatMap(records.read(identifiers), (found) =>
           found.state?._tag === "Corrupted"
-            ? Effect.map(write(records, identifiers, found, undefined), (done): Protocol.ResetReply | undefined =>
-                done ? { _tag: "Reset" } : undefined
+            ? Effect.map(
+                write(records, identifiers, found, undefined, waitsLong),
+                (done): Protocol.ResetReply | undefined => (done ? { _tag: "Reset" } : undefined)
               )
             : Effect.succeed<Protocol.ResetReply>({ _tag: "Reset" })
         )
@@ -160,50 +176,49 @@ export const makeSqlDriver = ({
     )
 
   /** What an owner does nearly always is one statement where the database tells what it did. */
-  const complete: Protocol.Driver["complete"] = (identifiers, request) =>
-    Effect.flatMap(
-      Effect.mapError(records.complete(identifiers, request), storageError(identifiers.operation, "complete")),
-      (done) => {
-        if (done === undefined) return completeOtherwise(identifiers, request)
-        changes.unsafeNotify(identifiers)
-        return Effect.succeed(done)
-      }
+  const complete: Protocol.Driver["complete"] = (identifiers, request) => {
+    const completed = Effect.flatMap(records.complete(identifiers, request), (done) => {
+      if (done === undefined) return settle(identifiers, (state, now) => transition.complete(state, request, now))
+      changes.unsafeNotify(identifiers)
+      return Effect.succeed(done)
+    })
+    return Effect.mapError(bounded(completed), (error) =>
+      // "no" would be taken for a refusal of this outcome, and another recorded in its place.
+      storageError(identifiers.operation, "complete", isBusy(error))(error)
     )
-  const completeOtherwise = verb("complete", transition.complete)
+  }
 
   /** All that were found in one read; `together` does what it can in one statement, and names what it has done. */
   const settleAll = <Request, Reply>(
     method: string,
     members: ReadonlyArray<Protocol.For<Request>>,
     next: (state: Protocol.State | undefined, request: Request, now: number) => transition.Transition<Reply>,
-    together?: (
+    together: (
       found: ReadonlyArray<Found>
     ) => Effect.Effect<{ readonly names: ReadonlySet<string>; readonly reply: Reply }, SqlError>
   ): Effect.Effect<Array<Reply | Protocol.Corrupted>, IdempotencyStorageError> => {
     const all = members.map(({ identifiers }) => identifiers)
-    return Effect.mapError(
-      Effect.flatMap(records.readMany(all), (found) =>
-        Effect.flatMap(together === undefined ? Effect.succeed(undefined) : together(found), (done) =>
-          Effect.forEach(
-            members,
-            ({ identifiers, request }, index) =>
-              done?.names.has(nameOf(identifiers))
-                ? Effect.as(
-                    Effect.sync(() => changes.unsafeNotify(identifiers)),
-                    done.reply
-                  )
-                : settle(
-                    identifiers,
-                    (state, now) => next(state, request, now),
-                    done === undefined ? found[index] : undefined
-                  ),
-            { concurrency: 8 }
-          )
-        )
-      ),
-      storageError(operationsOf(all), method)
+    const failed = (isPartly: boolean) => Effect.mapError(storageError(operationsOf(all), method, isPartly))
+    const settleEach = (done: { readonly names: ReadonlySet<string>; readonly reply: Reply }) =>
+      Effect.forEach(
+        members,
+        ({ identifiers, request }) => {
+          if (!done.names.has(nameOf(identifiers)))
+            return settle(identifiers, (state, now) => next(state, request, now))
+          changes.unsafeNotify(identifiers)
+          return Effect.succeed(done.reply)
+        },
+        { concurrency: 8 }
+      )
+    return pipe(
+      failed(false)(records.readMany(all)),
+      Effect.flatMap((found) => failed(members.length > membersPerStatement)(together(found))),
+      Effect.flatMap((done) => failed(members.length > 1)(settleEach(done)))
     )
   }
+
+  const availableOf = (members: ReadonlyArray<{ readonly identifiers: IdempotencyIdentifiers }>) =>
+    waitsLong ? records.available(members.map(({ identifiers }) => identifiers)) : Effect.void
 
   const insert = (members: ReadonlyArray<Protocol.For<Protocol.InsertRequest>>) =>
     settleAll<Protocol.InsertRequest, Protocol.InsertReply>("insert", members, transition.insert, (found) => {
@@ -212,7 +227,10 @@ export const makeSqlDriver = ({
         const { state } = transition.insert(undefined, request, now)
         return version === undefined && state !== undefined ? [{ identifiers, state }] : []
       })
-      return Effect.map(records.insertMany(absent), (names) => ({ names, reply: { _tag: "Inserted" } }))
+      return Effect.map(Effect.zipRight(availableOf(absent), records.insertMany(absent)), (names) => ({
+        names,
+        reply: { _tag: "Inserted" }
+      }))
     })
 
   const remove = (identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
@@ -229,8 +247,26 @@ export const makeSqlDriver = ({
       }
     )
 
+  /** Each by itself: what others do to one key, or hold its row for, is no reason not to renew another. */
+  const renewApart = (leases: ReadonlyArray<Protocol.For<Protocol.RenewRequest>>) =>
+    Effect.flatMap(records.readMany(leases.map(({ identifiers }) => identifiers)), (found) =>
+      Effect.forEach(
+        leases,
+        ({ identifiers, request }, index) =>
+          Effect.catchIf(
+            settle(identifiers, (state, now) => transition.renew(state, request, now), found[index], true),
+            isMembersFault,
+            (error) =>
+              Effect.succeed<Protocol.RenewReply>({
+                _tag: "Failed",
+                error: storageError(identifiers.operation, "renew")(error)
+              })
+          ),
+        { concurrency: 8 }
+      )
+    )
+
   const renew: Protocol.Driver["renew"] = (leases) => {
-    const all = leases.map(({ identifiers }) => identifiers)
     const byLease = Array.groupBy(leases, ({ request }) => String(Math.ceil(request.lease)))
     const renewed = Effect.forEach(Object.values(byLease), (group) =>
       records.renew(
@@ -238,20 +274,21 @@ export const makeSqlDriver = ({
         group.map(({ identifiers, request }) => ({ identifiers, token: request.token }))
       )
     )
-    return Effect.flatMap(
-      Effect.mapError(renewed, storageError(operationsOf(all), "renew")),
-      (groups): Effect.Effect<ReadonlyArray<Protocol.RenewReply>, IdempotencyStorageError> => {
-        const isRenewed = ({ identifiers }: Protocol.For<unknown>) =>
-          groups.some((names) => names.has(nameOf(identifiers)))
-        const others = leases.filter((lease) => !isRenewed(lease))
-        if (others.length === 0) return Effect.succeed(leases.map(() => ({ _tag: "Renewed" })))
-        return Effect.map(settleAll("renew", others, transition.renew), (replies) => {
-          const remaining = replies.values()
-          return leases.map((lease) =>
-            isRenewed(lease) ? { _tag: "Renewed" } : (remaining.next().value ?? { _tag: "Gone" })
-          )
-        })
-      }
+    const replies = Effect.flatMap(renewed, (groups): Effect.Effect<ReadonlyArray<Protocol.RenewReply>, SqlError> => {
+      const isRenewed = ({ identifiers }: Protocol.For<unknown>) =>
+        groups.some((names) => names.has(nameOf(identifiers)))
+      const others = leases.filter((lease) => !isRenewed(lease))
+      if (others.length === 0) return Effect.succeed(leases.map(() => ({ _tag: "Renewed" })))
+      return Effect.map(renewApart(others), (apart) => {
+        const remaining = apart.values()
+        return leases.map((lease) =>
+          isRenewed(lease) ? { _tag: "Renewed" } : (remaining.next().value ?? { _tag: "Gone" })
+        )
+      })
+    })
+    return Effect.mapError(
+      bounded(replies),
+      storageError(operationsOf(leases.map(({ identifiers }) => identifiers)), "renew")
     )
   }
 
@@ -259,7 +296,7 @@ export const makeSqlDriver = ({
     members: ReadonlyArray<Protocol.For<Protocol.InsertRequest>>
   ): Effect.Effect<ReadonlyArray<Protocol.InsertReply>, SqlError> => {
     const all = members.map(({ identifiers }) => identifiers)
-    return again(
+    const together = again(
       atomically((store) =>
         Effect.flatMap(store.readMany(all), (found) => {
           const replies = members.map(({ request }, index): Protocol.InsertReply => {
@@ -268,8 +305,12 @@ export const makeSqlDriver = ({
           })
           if (replies.some(({ _tag }) => _tag !== "Inserted")) return Effect.succeed(replies)
           const writes = Effect.forEach(members, ({ identifiers, request }, index) =>
-            apply(store, identifiers, found[index] ?? { now: 0, version: undefined, state: undefined }, (state, now) =>
-              transition.insert(state, request, now)
+            apply(
+              store,
+              identifiers,
+              found[index] ?? { now: 0, version: undefined, state: undefined },
+              (state, now) => transition.insert(state, request, now),
+              false
             )
           )
           // One that comes too late takes the others with it.
@@ -279,6 +320,7 @@ export const makeSqlDriver = ({
         })
       )
     )
+    return Effect.zipRight(availableOf(members), together)
   }
 
   return {
@@ -287,9 +329,9 @@ export const makeSqlDriver = ({
     claim,
     renew,
     complete,
-    release: verb("release", transition.release),
-    hold: verb("hold", transition.hold),
-    saveStep: verb("saveStep", transition.saveStep),
+    release: verb("release", transition.release, bounded),
+    hold: verb("hold", transition.hold, bounded),
+    saveStep: verb("saveStep", transition.saveStep, bounded),
     resolve: verb("resolve", transition.resolve),
     reset: (identifiers, { force }) =>
       Effect.flatMap(

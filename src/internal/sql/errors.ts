@@ -79,11 +79,17 @@ export const isBusy = (error: unknown): boolean => /^SQLITE_(BUSY|LOCKED)/.test(
 export const isLockTimeout = (error: unknown): boolean =>
   /^(55P03|ER_LOCK_WAIT_TIMEOUT|ER_LOCK_NOWAIT)$/.test(codeOf(error) ?? "")
 
+/** One of the members, and not the database or the way there, is why a statement for many failed. */
+export const isMembersFault = (error: unknown): boolean => isLockTimeout(error) || sort(error).reason === "Rejected"
+
 /** Such a row exists. */
 export const isDuplicate = (error: unknown): boolean =>
   /^(23505|ER_DUP_ENTRY|SQLITE_CONSTRAINT_(PRIMARYKEY|UNIQUE))$/.test(codeOf(error) ?? "")
 
+/** Of what went in parts (`isPartly`), an earlier one may have taken effect where this one did not. */
 export const storageError =
-  (operation: string, method: string) =>
-  (cause: unknown): IdempotencyStorageError =>
-    new IdempotencyStorageError({ operation, method, ...sort(cause), cause })
+  (operation: string, method: string, isPartly = false) =>
+  (cause: unknown): IdempotencyStorageError => {
+    const { applied, reason } = sort(cause)
+    return new IdempotencyStorageError({ operation, method, reason, applied: isPartly ? "unknown" : applied, cause })
+  }

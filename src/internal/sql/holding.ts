@@ -6,7 +6,7 @@ import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { ClaimReply, Completed, Outcome, State } from "../protocol.js"
 import * as transition from "../transition.js"
 import { runOn, type Transaction } from "./connections.js"
-import { completionOf, identityOf, makeRecords, type Run } from "./records.js"
+import { completionOf, type Found, identityOf, makeRecords, type Run } from "./records.js"
 import { integerOf, toRow } from "./row.js"
 import type { Statements } from "./statements.js"
 
@@ -69,7 +69,7 @@ export const makeHolding = (statements: Statements): Holding => {
     const millis = lockTimeout.ofMillis(patience)
     if (statements.hold !== undefined) {
       return Effect.map(
-        run(statements.hold, [millis, ...identityOf(request.identifiers), 1, ...toRow(state)]),
+        run(statements.hold, [millis, ...identityOf(request.identifiers), ...toRow(state)]),
         ({ rows: [row] }) => ({ inserted: integerOf(row?.["inserted"]) === 1, was: String(row?.["was"] ?? "0") })
       )
     }
@@ -86,19 +86,26 @@ export const makeHolding = (statements: Statements): Holding => {
     })
   }
 
+  /**
+   * What another has recorded, or is running, is read and not locked: others would wait for a transaction that only
+   * looks. What may be claimed is locked, and judged again, as is what is too new for the transaction to see.
+   */
   const judge = (run: Run, request: Request, token: string): Effect.Effect<Held, SqlError> => {
     const records = makeRecords(run, statements)
-    return Effect.flatMap(records.readLocked(request.identifiers), (found): Effect.Effect<Held, SqlError> => {
+    const judged = (found: Found, isLocked: boolean): Effect.Effect<Held, SqlError> => {
       const stored = found.state
-      if (found.version === undefined) return Effect.succeed({ _tag: "Changed" })
       if (stored?._tag === "Corrupted") return Effect.succeed({ _tag: "Met", reply: stored })
       const { reply, state } = transition.claim(stored, claimOf(request, token), found.now)
-      return reply._tag === "Claimed" || reply._tag === "AlreadyMine"
-        ? Effect.map(records.replace(request.identifiers, found, state), (done) =>
-            done ? { _tag: "Held", attempt: reply.attempt, fingerprint: state?.fingerprint } : { _tag: "Changed" }
-          )
-        : Effect.succeed({ _tag: "Met", reply })
-    })
+      if (reply._tag !== "Claimed" && reply._tag !== "AlreadyMine") return Effect.succeed({ _tag: "Met", reply })
+      if (!isLocked) {
+        return Effect.flatMap(records.readLocked(request.identifiers), (locked) => judged(locked, true))
+      }
+      if (found.version === undefined) return Effect.succeed({ _tag: "Changed" })
+      return Effect.map(records.replace(request.identifiers, found, state), (done) =>
+        done ? { _tag: "Held", attempt: reply.attempt, fingerprint: state?.fingerprint } : { _tag: "Changed" }
+      )
+    }
+    return Effect.flatMap(records.read(request.identifiers), (found) => judged(found, false))
   }
 
   return {

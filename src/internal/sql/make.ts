@@ -2,7 +2,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { pipe } from "effect/Function"
+import { identity, pipe } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError, IdempotencyValidationError } from "../../IdempotencyError.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
@@ -12,7 +12,15 @@ import { makeTokens } from "../tokens.js"
 import { logsAboutStore } from "../tracing.js"
 import { makeSqlChanges } from "./changes.js"
 import { makeClaims } from "./claims.js"
-import { answeredWithin, openTransaction, ownTransaction, runAnywhere, runOn, whileBusy } from "./connections.js"
+import {
+  answeredWithin,
+  openTransaction,
+  ownTransaction,
+  runAnywhere,
+  runOn,
+  unlessBusy,
+  whileBusy
+} from "./connections.js"
 import { makeSqlDriver } from "./driver.js"
 import { storageError } from "./errors.js"
 import { makeList } from "./list.js"
@@ -77,6 +85,8 @@ export const makeSql = ({
     const changes = yield* makeSqlChanges(client, channel, run, statements.await)
     const driver = makeSqlDriver({
       records,
+      waitsLong: dialect === "mysql",
+      bounded: dialect === "sqlite" ? unlessBusy(patience) : identity,
       changes,
       claims: statements.claim === undefined ? undefined : yield* makeClaims(run, statements.claim),
       atomically: (body) =>

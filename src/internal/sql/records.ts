@@ -83,6 +83,8 @@ export interface Records {
   /** The same in a transaction, which then holds the row. */
   readonly readLocked: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Found, SqlError>
   readonly readMany: (identifiers: ReadonlyArray<IdempotencyIdentifiers>) => Effect.Effect<Array<Found>, SqlError>
+  /** Fails with a lock timeout, and at once, where a transaction holds one of the rows. */
+  readonly available: (identifiers: ReadonlyArray<IdempotencyIdentifiers>) => Effect.Effect<void, SqlError>
   /** Stores the state of a key that has no row, unless it has one by now. */
   readonly insert: (identifiers: IdempotencyIdentifiers, state: State) => Effect.Effect<boolean, SqlError>
   /** The same for many; the names of those that are known to be stored. */
@@ -112,7 +114,7 @@ export interface Records {
 }
 
 /** Statements hold so many members at most: their parameters are counted in 16 bits. */
-const membersPerStatement = 500
+export const membersPerStatement = 500
 
 const chunked = <A>(all: ReadonlyArray<A>): Array<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(all.length / membersPerStatement) }, (_, index) =>
@@ -121,7 +123,6 @@ const chunked = <A>(all: ReadonlyArray<A>): Array<ReadonlyArray<A>> =>
 
 const rowOf = ({ identifiers, state }: { readonly identifiers: IdempotencyIdentifiers; readonly state: State }) => [
   ...identityOf(identifiers),
-  1,
   ...toRow(state)
 ]
 
@@ -168,6 +169,7 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
     readLocked: (identifiers) =>
       Effect.map(run(statements.readLocked, identityOf(identifiers)), (result) => foundOf(first(result))),
     readMany: (identifiers) => Effect.map(Effect.forEach(chunked(identifiers), readChunk), (chunks) => chunks.flat()),
+    available: (identifiers) => Effect.asVoid(together(statements.available, identifiers, identityOf)),
     insert: (identifiers, state) =>
       run(statements.insert(1), rowOf({ identifiers, state })).pipe(
         Effect.map(({ changed }) => changed > 0),

@@ -1,5 +1,6 @@
 /** The statements on the table: written once for a dialect and a table, with `?` for each parameter. */
 
+import { longestTimer } from "../options.js"
 import { stateColumns } from "./row.js"
 import { type Dialect, quoted } from "./table.js"
 
@@ -10,6 +11,13 @@ export const clocks: Readonly<Record<Dialect, string>> = {
   mysql: "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
 }
 
+/** Where a row's versions begin: anywhere, so that none is taken for one that had its key before and is gone. */
+const births: Readonly<Record<Dialect, string>> = {
+  postgres: "floor(random() * 4503599627370496)::bigint",
+  sqlite: "abs(random() >> 12)",
+  mysql: "FLOOR(RAND() * 4503599627370496)"
+}
+
 export const identity = ["operation", "scope", "idempotency_key"] as const
 const columns = [...identity, "version", ...stateColumns]
 
@@ -17,6 +25,10 @@ const marks = (count: number): string => Array.from({ length: count }, () => "?"
 const repeated = (count: number, text: string): string => Array.from({ length: count }, () => text).join(", ")
 
 const here = "operation = ? AND scope = ? AND idempotency_key = ?"
+
+const named = (row: string): ReadonlyArray<string> => identity.map((column) => `${row}.${column}`)
+const same = (row: string, other: string): string =>
+  identity.map((column) => `${row}.${column} = ${other}.${column}`).join(" AND ")
 
 /** Statements that grow with the number of their members are written once for each number. */
 const bySize = (write: (count: number) => string): ((count: number) => string) => {
@@ -43,7 +55,7 @@ const claimColumns =
 const claimOne = (full: string, clock: string): string => `WITH ${clock},
 fresh AS (
   INSERT INTO ${full} (${claimColumns})
-  SELECT $1::text, $2::text, $3::text, 1, 'Processing', $4::text, 1, $5::text, now, now + $8::bigint, now + $7::bigint, $6::text, $9::bigint, $10::bigint
+  SELECT $1::text, $2::text, $3::text, ${births.postgres}, 'Processing', $4::text, 1, $5::text, now, now + $8::bigint, now + $7::bigint, $6::text, $9::bigint, $10::bigint
   FROM clock
   ON CONFLICT (operation, scope, idempotency_key) DO NOTHING
   RETURNING token
@@ -61,7 +73,7 @@ const claimMany = (full: string, clock: string, count: number): string => {
 asked (member, operation, scope, idempotency_key, token, fingerprint, guarantee, lease, expiry, retention, unknown_retention) AS (VALUES ${asked.join(", ")}),
 fresh AS (
   INSERT INTO ${full} (${claimColumns})
-  SELECT operation, scope, idempotency_key, 1, 'Processing', token, 1, fingerprint, now, now + expiry, now + lease, guarantee, retention, unknown_retention
+  SELECT operation, scope, idempotency_key, ${births.postgres}, 'Processing', token, 1, fingerprint, now, now + expiry, now + lease, guarantee, retention, unknown_retention
   FROM asked, clock ORDER BY operation, scope, idempotency_key
   ON CONFLICT (operation, scope, idempotency_key) DO NOTHING
   RETURNING operation, scope, idempotency_key, token
@@ -81,8 +93,10 @@ const claimStatement = (full: string, now: string, lockTimeout: number): ((count
 }
 
 /** The types of the columns of a first claim in a transaction, as Postgres has to be told. */
-const isNumber = /^(version|attempt|\w+_at|lease_until|retention|unknown_retention)$/
-const held = columns.map((column) => `?::${isNumber.test(column) ? "bigint" : "text"}`).join(", ")
+const isNumber = /^(attempt|\w+_at|lease_until|retention|unknown_retention)$/
+const held = columns
+  .map((column) => (column === "version" ? births.postgres : `?::${isNumber.test(column) ? "bigint" : "text"}`))
+  .join(", ")
 
 /** Postgres alone: the first claim in a transaction. The lock timeout is as it was once the row is inserted. */
 const holdStatement = (
@@ -103,8 +117,8 @@ export interface Statements {
   readonly now: string
   /**
    * In a transaction: inserts a claim, waiting for another's as long as the first parameter says, in milliseconds →
-   * whether it was `inserted`, and what the lock timeout `was`; it is that again if so. Further parameters: identity,
-   * version and the state's columns.
+   * whether it was `inserted`, and what the lock timeout `was`; it is that again if so. Further parameters: identity
+   * and the state's columns.
    */
   readonly hold: string | undefined
   /** How long a transaction waits for a row that another holds. MySQL counts in seconds, and for the connection. */
@@ -140,16 +154,18 @@ export interface Statements {
   readonly readMany: (count: number) => string
   /**
    * Rows where there are none → the identities of those that were inserted; on MySQL nothing, and an error if there was
-   * one of them. Parameters: identity, version, and the state's columns, for each.
+   * one of them. Parameters: identity and the state's columns, for each.
    */
   readonly insert: (count: number) => string
   /** Parameters: the state's columns, identity, version, and the instant before which it may be done. */
   readonly update: string
   /** Parameters: identity, version, and the instant before which it may be done. */
   readonly delete: string
+  /** Fails at once where a transaction holds one of the rows, which a write would wait for. Parameters: identities. */
+  readonly available: ((count: number) => string) | undefined
   /** Rows that have not expired → the identities of those that were deleted. Parameters: identity and version of each. */
   readonly deleteMany: ((count: number) => string) | undefined
-  /** Live claims → the identities of those that were renewed. Parameters: lease, twice the lease, identity and token of each. */
+  /** Live claims that no transaction holds → the identities of those that were renewed. Parameters: lease, twice the lease, identity and token of each. */
   readonly renew: ((count: number) => string) | undefined
   /** Somebody waits for what becomes of the key. Parameters: identity. */
   readonly await: string
@@ -159,19 +175,22 @@ export interface Statements {
   readonly probe: string
 }
 
+/** Postgres counts in 32 bits, and neither database knows of infinity. */
+const wholeMillis = (millis: number): number => Math.min(longestTimer, Math.ceil(millis))
+
 const lockTimeouts: Readonly<Record<Dialect, Statements["lockTimeout"]>> = {
   postgres: {
     read: "SELECT current_setting('lock_timeout') AS was",
     set: (value) => ["SELECT set_config('lock_timeout', $1, true)", [value]],
     // Also what a row's neighbours lock for a moment counts as waiting.
-    ofMillis: (millis) => String(Math.max(50, Math.ceil(millis)))
+    ofMillis: (millis) => String(Math.max(50, wholeMillis(millis)))
   },
   sqlite: undefined,
   mysql: {
     read: "SELECT @@SESSION.innodb_lock_wait_timeout AS was",
     // Not a parameter: the client would send a floating-point number, which the server refuses.
     set: (value) => [`SET SESSION innodb_lock_wait_timeout = ${Number(value)}`, []],
-    ofMillis: (millis) => String(Math.max(1, Math.ceil(millis / 1000)))
+    ofMillis: (millis) => String(Math.max(1, Math.ceil(wholeMillis(millis) / 1000)))
   }
 }
 
@@ -218,8 +237,8 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
       ? `WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '${lockTimeout}', true) AS set, ${now} AS at) `
       : ""
   const patient = dialect === "postgres" ? " FROM patience" : ""
-  // The version of a row, by way of the patience that comes before it.
-  const first = dialect === "postgres" ? "?::bigint * (SELECT 1 FROM patience)" : "?"
+  // By way of the patience that comes before the row.
+  const born = dialect === "postgres" ? `${births.postgres} * (SELECT 1 FROM patience)` : births[dialect]
   const andPatient = dialect === "postgres" ? " AND patience.set IS NOT NULL" : ""
   // Columns of other types cannot be united with these.
   const typed = dialect === "postgres" ? ` UNION ALL SELECT ${held.replaceAll("?", "NULL")}, FALSE WHERE FALSE` : ""
@@ -250,9 +269,18 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
     readMany: bySize((count) => finish(`SELECT ${now} AS now, r.* FROM ${full} AS r WHERE ${among(identity, count)}`)),
     insert: bySize((count) =>
       finish(
-        `${patiently}INSERT INTO ${full} (${columns.join(", ")}) VALUES ${repeated(count, `(${marks(3)}, ${first}, ${marks(stateColumns.length)})`)}${ignoring}${identities}`
+        `${patiently}INSERT INTO ${full} (${columns.join(", ")}) VALUES ${repeated(count, `(${marks(3)}, ${born}, ${marks(stateColumns.length)})`)}${ignoring}${identities}`
       )
     ),
+    available:
+      dialect === "sqlite"
+        ? undefined
+        : bySize((count) =>
+            finish(
+              // On MySQL a small table would be read whole, and rows locked that nobody asked for.
+              `SELECT 1 FROM ${full}${isMysql ? " FORCE INDEX (PRIMARY)" : ""} WHERE ${among(identity, count)} FOR ${isMysql ? "UPDATE" : "NO KEY UPDATE"} NOWAIT`
+            )
+          ),
     update: finish(
       `${patiently}UPDATE ${full} SET version = version + 1, ${stateColumns.map((column) => `${column} = ?`).join(", ")}${patient} WHERE ${here} AND version = ? AND ${now} < ?${andPatient}${told}`
     ),
@@ -268,11 +296,16 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
     ),
     renew: isMysql
       ? undefined
-      : bySize((count) =>
-          finish(
-            `${patiently}UPDATE ${full} SET version = version + 1, lease_until = ${at} + ?, expires_at = ${at} + CASE WHEN guarantee = 'at-most-once' THEN unknown_retention ELSE ${greatest}(retention, ?) END${patient} WHERE ${among([...identity, "token"], count)} AND ${intact} AND expires_at > ${now}${andPatient}${identities}`
-          )
-        ),
+      : bySize((count) => {
+          const mine = `WHERE ${among([...identity, "token"], count)} AND ${intact} AND expires_at > ${now}`
+          const renewed = (at: string, lease: string, shortest: string) =>
+            `version = version + 1, lease_until = ${at} + ${lease}, expires_at = ${at} + CASE WHEN guarantee = 'at-most-once' THEN unknown_retention ELSE ${greatest}(retention, ${shortest}) END`
+          return dialect === "postgres"
+            ? numbered(`WITH terms AS MATERIALIZED (SELECT ${now} AS at, ?::bigint AS lease, ?::bigint AS shortest),
+mine AS MATERIALIZED (SELECT ${identity.join(", ")} FROM ${full} ${mine} FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE ${full} AS r SET ${renewed("at", "lease", "shortest")} FROM terms, mine AS m WHERE ${same("r", "m")} RETURNING ${named("r").join(", ")}`)
+            : `UPDATE ${full} SET ${renewed(now, "?", "?")} ${mine}${identities}`
+        }),
     await: finish(
       `${patiently}UPDATE ${full} SET awaited = TRUE${patient} WHERE ${here} AND state <> 'Completed' AND NOT awaited${andPatient}`
     ),
@@ -282,7 +315,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
       const oldest = `ORDER BY expires_at LIMIT ${limit}`
       switch (dialect) {
         case "postgres":
-          return `WITH expired AS MATERIALIZED (SELECT ${identity.join(", ")} ${expired} ${oldest} FOR UPDATE SKIP LOCKED) DELETE FROM ${full} AS r USING expired AS e WHERE ${identity.map((column) => `r.${column} = e.${column}`).join(" AND ")}`
+          return `WITH expired AS MATERIALIZED (SELECT ${identity.join(", ")} ${expired} ${oldest} FOR UPDATE SKIP LOCKED) DELETE FROM ${full} AS r USING expired AS e WHERE ${same("r", "e")}`
         case "sqlite":
           return `DELETE FROM ${full} WHERE rowid IN (SELECT rowid ${expired} ${oldest})`
         case "mysql":

@@ -78,7 +78,7 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
     body: (attempt: number) => Effect.Effect<Ran<A>, E, R>,
     giveUpAt: number
   ): Effect.Effect<Result<A>, E | Failure, R> =>
-    Effect.suspend(() => {
+    Effect.uninterruptibleMask((restore) => {
       const key = storedKey(request.identifiers)
       const other = flights.get(key)
       if (other !== undefined) {
@@ -94,14 +94,15 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
                 Effect.flatMap(
                   (record): Effect.Effect<Result<A>, E | Failure, R> =>
                     record === undefined ? own(request, body, giveUpAt) : recorded(request, record)
-                )
+                ),
+                restore
               )
         )
       }
       const ended = Deferred.unsafeMake<Completed | undefined>(FiberId.none)
       flights.set(key, { fingerprint: request.fingerprint, ended })
       return pipe(
-        lead(request, giveUpAt, body),
+        restore(lead(request, giveUpAt, body)),
         Effect.onExit((exit) => {
           flights.delete(key)
           return Deferred.succeed(ended, Exit.isSuccess(exit) ? exit.value.record : undefined)
