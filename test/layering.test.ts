@@ -76,7 +76,7 @@ const rows: ReadonlyArray<readonly [RegExp, Row]> = [
   [/^(IdempotencyDomainService|IdempotencyMetrics|IdempotencyRepository|IdempotencyTransactions)\.ts$/, "2"],
   [/^(ResultCipher|internal\/(cipher|encryptedDriver))\.ts$/, "2"],
   [
-    /^internal\/(call|chain|eager|listing|policyAndMetrics|polling|protocol|repository|storedKey|storedRecord|tokens|tracing|transition|unfailing|wakeUps)\.ts$/,
+    /^internal\/(call|chain|eager|listing|policyAndMetrics|polling|protocol|repository|seen|storedKey|storedRecord|tokens|tracing|transition|unfailing|wakeUps)\.ts$/,
     "2"
   ],
   [/^internal\/(localCache|options|settledCopies|sleep)\.ts$/, "2"],

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import { fromLibrary } from "../../src/internal/cli/failure.js"
 import { peerVersions } from "../../src/internal/cli/packages.js"
-import { load } from "../../src/internal/cli/stores.js"
+import { load, nodeOf } from "../../src/internal/cli/stores.js"
 import { command, documents, memory, over, type Surroundings } from "./support.js"
 
 describe("help", () => {
@@ -19,6 +19,19 @@ describe("help", () => {
       expect((yield* command(["--version"])).out.trim()).toBe("1.2.3")
     })
   )
+})
+
+describe("a node of a cluster", () => {
+  it("is where its URL says, by name or by address", () => {
+    for (const [url, host, port] of [
+      ["redis://user:word@redis.internal", "redis.internal", 6379],
+      ["redis://127.0.0.1:7001", "127.0.0.1", 7001],
+      ["rediss://:word@[::1]:7001/0", "::1", 7001],
+      ["redis://[2001:db8::7]", "2001:db8::7", 6379]
+    ] as const) {
+      expect(nodeOf(new URL(url))).toEqual({ host, port })
+    }
+  })
 })
 
 describe("what goes wrong", () => {

@@ -29,8 +29,8 @@ export interface Ran {
   readonly err: string
 }
 
-/** A terminal where somebody presses these keys; none where there is nobody. */
-const terminal = (keys: string | undefined, shown: Array<string>) =>
+/** A terminal where somebody presses these keys after a while; none where there is nobody. */
+const terminal = ({ keys, meanwhile = Effect.void }: Surroundings, shown: Array<string>) =>
   Layer.succeed(
     Terminal.Terminal,
     Terminal.Terminal.of({
@@ -38,6 +38,7 @@ const terminal = (keys: string | undefined, shown: Array<string>) =>
       rows: Effect.succeed(24),
       isTTY: Effect.succeed(keys !== undefined),
       readInput: Effect.gen(function* () {
+        yield* Effect.orDie(meanwhile)
         const input = yield* Mailbox.make<Terminal.UserInput>()
         for (const key of keys ?? "") {
           yield* input.offer({
@@ -56,12 +57,15 @@ const terminal = (keys: string | undefined, shown: Array<string>) =>
 export interface Surroundings {
   readonly open?: (settings: StoreSettings) => Effect.Effect<Repository, CliFailure, Scope.Scope>
   readonly keys?: string
+  /** What happens between a question and the answer. */
+  readonly meanwhile?: Effect.Effect<unknown, unknown>
   readonly env?: Readonly<Record<string, string>>
 }
 
 /** Runs the command in this process; what a prompt shows is part of its output. */
-export const command = (args: ReadonlyArray<string>, { env = {}, keys, open }: Surroundings = {}): Effect.Effect<Ran> =>
+export const command = (args: ReadonlyArray<string>, surroundings: Surroundings = {}): Effect.Effect<Ran> =>
   Effect.gen(function* () {
+    const { env = {}, open } = surroundings
     const [out, err]: [Array<string>, Array<string>] = [[], []]
     const console = yield* Effect.console
     const recording = {
@@ -74,7 +78,7 @@ export const command = (args: ReadonlyArray<string>, { env = {}, keys, open }: S
     const code = yield* run(["node", "bin.js", ...args], "1.2.3").pipe(
       Effect.withConsole(recording),
       Effect.withConfigProvider(ConfigProvider.fromMap(new Map(Object.entries(env)))),
-      Effect.provide([stores, terminal(keys, out), NodeFileSystem.layer, NodePath.layer])
+      Effect.provide([stores, terminal(surroundings, out), NodeFileSystem.layer, NodePath.layer])
     )
     return { code, out: out.join(""), err: err.join("") }
   })

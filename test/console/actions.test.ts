@@ -8,14 +8,15 @@ import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import type { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import {
+  act,
   get,
-  type Handler,
   hold,
   ids,
   onManualClock,
   origin,
   pass,
   post,
+  query,
   seeded,
   serve,
   type Time,
@@ -31,21 +32,6 @@ const lapsed = { operation: "shipment.book", key: "order-1044", scope: "tenant-7
 const unknown = { operation: "payout.transfer", key: "payout-311", scope: "tenant-7" }
 const done = { operation: "payment.charge", key: "order-1041", scope: "tenant-7" }
 const of = ({ key, operation, scope }: typeof running) => ids(operation, key, scope)
-const query = (fields: Record<string, string>): string => `?${new URLSearchParams(fields)}`
-
-/** Opens the form of an action, and sends it. */
-const act = (
-  handler: Handler,
-  path: string,
-  identity: Record<string, string>,
-  fields: Record<string, string> = {},
-  headers: Record<string, string> = {}
-) =>
-  Effect.gen(function* () {
-    const form = yield* get(handler, `${path}${query(identity)}`)
-    const { cookie, token } = tokenOf(form)
-    return yield* post(handler, path, { ...identity, token, ...fields }, { cookie, ...headers })
-  })
 
 const stateOf = (repository: { readonly inspect: IdempotencyRepository["Type"]["inspect"] }, key: typeof running) =>
   Effect.map(repository.inspect(of(key)), (state) => Option.getOrThrow(state))
@@ -356,6 +342,10 @@ describe("a form from elsewhere", () => {
           wordsOf(text).includes("The key was reset")
         )
       expect([yield* told("same-origin"), yield* told("cross-site"), yield* told("none")]).toEqual([true, false, false])
+      for (const name of ["constructor", "toString", "__proto__", "other"]) {
+        const page = yield* get(handler, `/key?operation=a&key=b&done=${name}`, { "sec-fetch-site": "same-origin" })
+        expect([name, page.text.includes('class="notice done"')]).toEqual([name, false])
+      }
     })
   )
 })

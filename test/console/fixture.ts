@@ -202,6 +202,29 @@ const entities: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">",
 /** What a browser makes of escaped text. */
 export const unescape = (text: string): string => text.replace(/&(#?\w+);/g, (_, name: string) => entities[name] ?? "?")
 
+/** What a page's form sends by itself. */
+export const hiddenOf = ({ text }: Answer): Record<string, string> =>
+  Object.fromEntries(
+    [...text.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)">/g)].map(([, name = "", value = ""]) => [
+      name,
+      unescape(value)
+    ])
+  )
+
+export const query = (fields: Record<string, string>): string => `?${new URLSearchParams(fields)}`
+
+/** Opens the form of an action, and sends it. */
+export const act = (
+  handler: Handler,
+  path: string,
+  identity: Record<string, string>,
+  fields: Record<string, string> = {},
+  headers: Record<string, string> = {}
+): Effect.Effect<Answer> =>
+  Effect.flatMap(get(handler, `${path}${query(identity)}`), (form) =>
+    post(handler, path, { ...identity, ...hiddenOf(form), ...fields }, { cookie: tokenOf(form).cookie, ...headers })
+  )
+
 /** The words of a page, without its markup. */
 export const wordsOf = (markup: string): string =>
   unescape(markup.replace(/<[^>]*>/g, " "))

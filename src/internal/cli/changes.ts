@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { Json } from "../../Jsonable.js"
+import { seenOf } from "../seen.js"
 import { decodeJson } from "../storedRecord.js"
 import { identity, named, summary } from "./describe.js"
 import { type CliFailure, failed, fromLibrary } from "./failure.js"
@@ -30,22 +31,33 @@ import {
 
 const unchanged = failed("Declined", "Nothing was changed.")
 
-/** What is stored for the key, in a sentence. */
-const stored = (repository: Repository, identifiers: IdempotencyIdentifiers): Effect.Effect<string, CliFailure> =>
+interface Stored {
+  /** For a sentence. */
+  readonly said: string
+  /** To be known again. */
+  readonly seen: string
+}
+
+/** What is stored for the key. */
+const stored = (repository: Repository, identifiers: IdempotencyIdentifiers): Effect.Effect<Stored, CliFailure> =>
   Effect.gen(function* () {
     const found = yield* repository.inspect(identifiers)
     if (Option.isNone(found)) return yield* Effect.fail(absent(named(identifiers)))
-    return summary(found.value, yield* nowOf(repository))
+    const now = yield* nowOf(repository)
+    return { said: summary(found.value, now), seen: seenOf(found.value, now) }
   }).pipe(
     Effect.catchTags({
-      IdempotencyResultUnavailableError: () => Effect.succeed("corrupted"),
+      IdempotencyResultUnavailableError: () =>
+        Effect.succeed({ said: "corrupted", seen: seenOf({ _tag: "Corrupted" }, 0) }),
       IdempotencyStorageError: (error) => Effect.fail(fromLibrary(error))
     })
   )
 
-/** Goes on only with the word of somebody. */
+/** Goes on only with the word of somebody, and only if what is stored is still what the question was about. */
 const confirmed = (
-  question: Effect.Effect<string, CliFailure>,
+  repository: Repository,
+  identifiers: IdempotencyIdentifiers,
+  question: string,
   { json, yes }: { readonly json: boolean; readonly yes: boolean }
 ): Effect.Effect<void, CliFailure, Prompt.Prompt.Environment> =>
   yes
@@ -57,10 +69,16 @@ const confirmed = (
             failed("NotConfirmed", "Nobody can be asked here: give --yes. Nothing was changed.")
           )
         }
-        const agreed = yield* Effect.catchAll(Prompt.run(Prompt.confirm({ message: yield* question })), () =>
-          Effect.succeed(false)
-        )
-        if (!agreed) yield* Effect.fail(unchanged)
+        const name = named(identifiers)
+        const { said, seen } = yield* stored(repository, identifiers)
+        const message = `${name} is ${said}. ${question}`
+        const agreed = yield* Effect.catchAll(Prompt.run(Prompt.confirm({ message })), () => Effect.succeed(false))
+        if (!agreed) return yield* Effect.fail(unchanged)
+        const after = yield* stored(repository, identifiers)
+        if (after.seen !== seen) {
+          const text = `What is stored has changed since you were asked: ${name} is ${after.said} by now. Nothing was done.`
+          yield* Effect.fail(failed("Changed", text))
+        }
       })
 
 const force = Options.boolean("force").pipe(
@@ -75,10 +93,7 @@ export const reset = Command.make(
       const identifiers = yield* identifiersOf(options)
       const repository = yield* openStore(options)
       const name = named(identifiers)
-      yield* confirmed(
-        Effect.map(stored(repository, identifiers), (state) => `${name} is ${state}. Let it run again?`),
-        { json, yes }
-      )
+      yield* confirmed(repository, identifiers, "Let it run again?", { json, yes })
       const was = yield* Effect.mapError(repository.reset(identifiers, { force }), (error) =>
         error._tag === "IdempotencyInFlightError"
           ? failed(error._tag, `${fromLibrary(error).message} --force takes it away from its owner.`)
@@ -136,20 +151,14 @@ export const resolve = Command.make(
       const repository = yield* openStore(options)
       const name = named(identifiers)
       const outcome = resolution._tag.toLowerCase()
-      yield* confirmed(
-        Effect.map(
-          stored(repository, identifiers),
-          (state) => `${name} is ${state}. Record that it ended with ${outcome}?`
-        ),
-        { json, yes }
-      )
+      yield* confirmed(repository, identifiers, `Record that it ended with ${outcome}?`, { json, yes })
       const was = yield* Effect.mapError(repository.resolve(identifiers, resolution), fromLibrary)
       if (!was) {
-        const state = yield* stored(repository, identifiers)
+        const { said } = yield* stored(repository, identifiers)
         return yield* Effect.fail(
           failed(
             "NotUnknown",
-            `${name} is ${state}: only what is unknown, or whose owner lapsed, can be resolved. Nothing was changed.`
+            `${name} is ${said}: only what is unknown, or whose owner lapsed, can be resolved. Nothing was changed.`
           )
         )
       }

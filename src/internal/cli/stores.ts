@@ -53,7 +53,13 @@ export const load = <A>(packages: ReadonlyArray<string>, imported: () => Promise
         : failed("BrokenPackage", `${packages.join(", ")} cannot be loaded: ${innermost(error)}.`)
   })
 
-const redis = ({ cluster, redisPrefix, url }: StoreSettings, { hostname, password, port, protocol, username }: URL) =>
+/** An address of IPv6 is in brackets in a URL alone. */
+export const nodeOf = ({ hostname, port }: URL): { readonly host: string; readonly port: number } => ({
+  host: hostname.replace(/^\[|\]$/g, ""),
+  port: port === "" ? 6379 : Number(port)
+})
+
+const redis = ({ cluster, redisPrefix, url }: StoreSettings, node: URL) =>
   Effect.flatMap(
     load(["ioredis"], () => import("../../redis/RedisIdempotencyRepository.js")),
     ({ RedisIdempotencyRepository }) => {
@@ -64,14 +70,16 @@ const redis = ({ cluster, redisPrefix, url }: StoreSettings, { hostname, passwor
         operationTimeout
       } as const
       if (!cluster) return built(RedisIdempotencyRepository.layerClient({ url, ...options }))
+      const { password, protocol, username } = node
       // The other nodes are found by their addresses alone: user and password are those of this one.
       const redisOptions = {
         ...(username === "" ? {} : { username: decoded(username) }),
         ...(password === "" ? {} : { password: decoded(password) }),
         ...(protocol === "rediss:" ? { tls: {} } : {})
       }
-      const nodes = [{ host: hostname, port: port === "" ? 6379 : Number(port) }]
-      return built(RedisIdempotencyRepository.layerClient({ nodes, options: { redisOptions }, ...options }))
+      return built(
+        RedisIdempotencyRepository.layerClient({ nodes: [nodeOf(node)], options: { redisOptions }, ...options })
+      )
     }
   )
 

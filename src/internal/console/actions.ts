@@ -3,8 +3,9 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import { checkForm } from "./csrf.js"
-import { html } from "./html.js"
-import { securityHeaders } from "./layout.js"
+import { type Html, html } from "./html.js"
+import type { Look } from "./keyPage.js"
+import { notice, securityHeaders } from "./layout.js"
 import { Refusal } from "./refusal.js"
 import { headerOf, href, identity, type Visit } from "./site.js"
 
@@ -27,6 +28,19 @@ export const formOf = (visit: Visit): Effect.Effect<URLSearchParams, Refusal> =>
     yield* checkForm(visit, form)
     return form
   })
+
+const seenName = "seen"
+
+/** With it a form says what its page has shown. */
+export const seenField = (seen: string): Html => html`<input type="hidden" name="${seenName}" value="${seen}">`
+
+/** Whether the form is about what is stored: what was not shown was not confirmed. */
+export const isSeen = (form: URLSearchParams, { seen }: Look): boolean => form.get(seenName) === seen
+
+export const changedNotice = notice(
+  "error",
+  "Nothing was done. What is stored has changed since you looked: below is what there is by now."
+)
 
 /** Back to the key, so that loading the page again does nothing again. */
 export const doneAt = (visit: Visit, identifiers: IdempotencyIdentifiers, done: string) =>

@@ -6,6 +6,7 @@ import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { overview } from "../listing.js"
 import type { Corrupted, Processing, State, Unknown } from "../protocol.js"
+import { seenOf } from "../seen.js"
 import { logged } from "./actionLog.js"
 import { isSameOrigin } from "./csrf.js"
 import { counted, instant, instantFrom, number } from "./format.js"
@@ -27,25 +28,41 @@ const absent = new Refusal({
   explanation: html`<p>There is no record of this key: it was never used, or has expired, or its spelling is another one. The next call with it runs.</p>`
 })
 
-/** What is stored, what cannot be read included; `Refusal` if that is nothing. */
-export const inspected = (
-  identifiers: IdempotencyIdentifiers
-): Effect.Effect<State | Corrupted, Refusal | IdempotencyStorageError, IdempotencyRepository> =>
-  Effect.flatMap(IdempotencyRepository, (repository) =>
-    repository.inspect(identifiers).pipe(
+export interface Look {
+  readonly state: State | Corrupted
+  /** By the store's clock. */
+  readonly now: number
+  /** Goes into a form, to be known again. */
+  readonly seen: string
+}
+
+/** What is stored, what cannot be read included; a refusal if that is nothing. */
+export const look = (
+  identifiers: IdempotencyIdentifiers,
+  nothing: Refusal = absent
+): Effect.Effect<Look, Refusal | IdempotencyStorageError, IdempotencyRepository> =>
+  Effect.gen(function* () {
+    const repository = yield* IdempotencyRepository
+    const state = yield* repository.inspect(identifiers).pipe(
+      Effect.map(Option.getOrUndefined),
       Effect.catchTag("IdempotencyResultUnavailableError", ({ cause }) =>
-        Effect.succeed(Option.some<Corrupted>({ _tag: "Corrupted", cause: causeOf(cause) }))
-      ),
-      Effect.flatMap(
-        Option.match({
-          onNone: (): Effect.Effect<State | Corrupted, Refusal> => absent,
-          onSome: (state: State | Corrupted) => Effect.succeed(state)
-        })
+        Effect.succeed<Corrupted>({ _tag: "Corrupted", cause: causeOf(cause) })
       )
     )
-  )
+    if (state === undefined) return yield* nothing
+    const now = yield* storeNow(repository)
+    return { state, now, seen: seenOf(state, now) }
+  })
 
 export const shownOf = (state: State | Corrupted): Shown => (state._tag === "Corrupted" ? state : overview(state))
+
+/** What is to be confirmed is about this. */
+export const lookFacts = (visit: Visit, identifiers: IdempotencyIdentifiers, { now, state }: Look): Html =>
+  facts([
+    ...identityFacts(visit, identifiers),
+    ["State", badge(shownOf(state), now)],
+    ...(state._tag === "Corrupted" ? [] : [["Attempt", number(state.attempt)] as const])
+  ])
 
 export const identityFacts = (visit: Visit, { idempotencyKey, operation, scope }: IdempotencyIdentifiers) =>
   [
@@ -119,14 +136,14 @@ const actions = (visit: Visit, identifiers: IdempotencyIdentifiers, state: State
     html`<a class="button${state.guarantee === "at-most-once" && " primary"}" href="${href(visit, "/resolve", identity(identifiers))}">Resolve…</a>`
   }<a class="button danger" href="${href(visit, "/reset", identity(identifiers))}">Reset…</a></p></section>`
 
-const doneTexts: Readonly<Record<string, string>> = {
-  reset: "The key was reset: the next call with it runs.",
-  resolved: "The key was resolved: calls with it get what you recorded."
-}
+const doneTexts: ReadonlyMap<string, string> = new Map([
+  ["reset", "The key was reset: the next call with it runs."],
+  ["resolved", "The key was resolved: calls with it get what you recorded."]
+])
 
 /** Only after a form of this console: a link from elsewhere shall not tell operators what was done. */
 const doneNotice = (visit: Visit): Html | false => {
-  const text = doneTexts[visit.params.get("done") ?? ""]
+  const text = doneTexts.get(visit.params.get("done") ?? "")
   const isOurs = headerOf(visit, "sec-fetch-site") === undefined || isSameOrigin(visit)
   return text !== undefined && isOurs && notice("done", text)
 }
@@ -135,8 +152,7 @@ export const keyPage = (visit: Visit) =>
   Effect.gen(function* () {
     const identifiers = yield* identifiersIn(visit.params)
     const isShown = visit.params.get("result") === "show"
-    const state = yield* inspected(identifiers)
-    const now = yield* Effect.flatMap(IdempotencyRepository, storeNow)
+    const { now, state } = yield* look(identifiers)
     if (isShown && state._tag === "Completed") yield* logged("An operator was shown a recorded result", identifiers)
     const shown = shownOf(state)
     const done = doneNotice(visit)

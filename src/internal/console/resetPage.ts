@@ -5,18 +5,16 @@ import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { Corrupted, State } from "../protocol.js"
 import { logged } from "./actionLog.js"
-import { doneAt, formOf } from "./actions.js"
+import { changedNotice, doneAt, formOf, isSeen, seenField } from "./actions.js"
 import { tokenFor } from "./csrf.js"
 import { duration } from "./format.js"
 import { type Html, html } from "./html.js"
-import { identityFacts, inspected, shownOf } from "./keyPage.js"
+import { type Look, look, lookFacts, shownOf } from "./keyPage.js"
 import { notice, respond } from "./layout.js"
 import { identifiersIn, identityFields } from "./lookup.js"
 import { Refusal } from "./refusal.js"
 import { href, identity, type Visit } from "./site.js"
-import { badge, kindOf } from "./states.js"
-import { facts } from "./table.js"
-import { storeNow } from "./walk.js"
+import { kindOf } from "./states.js"
 
 const consequence = (state: State | Corrupted): string => {
   switch (state._tag) {
@@ -33,49 +31,56 @@ const consequence = (state: State | Corrupted): string => {
 
 const forceField = html`<p class="check"><input type="checkbox" id="force" name="force" value="yes"><label for="force">Reset it although an owner may be running. The owner loses the key and is interrupted at its next renewal; what it has done so far stays done, and both runs may happen.</label></p>`
 
-const confirmation = (visit: Visit, identifiers: IdempotencyIdentifiers, problem?: Html) =>
-  Effect.gen(function* () {
-    const state = yield* inspected(identifiers)
-    const now = yield* Effect.flatMap(IdempotencyRepository, storeNow)
-    const token = yield* tokenFor(visit)
-    const shown = shownOf(state)
+const isRunning = ({ now, state }: Look): boolean => kindOf(shownOf(state), now) === "running"
+
+const confirmation = (
+  visit: Visit,
+  identifiers: IdempotencyIdentifiers,
+  looked: Look,
+  { mayForce = isRunning(looked), problem }: { readonly mayForce?: boolean; readonly problem?: Html } = {}
+) =>
+  Effect.map(tokenFor(visit), (token) => {
     const back = href(visit, "/key", identity(identifiers))
     const body = html`${problem}
-<section class="card narrow">${facts([...identityFacts(visit, identifiers), ["State", badge(shown, now)]])}
-<p>${consequence(state)}</p>
-<form method="post" action="${href(visit, "/reset")}">${token.field}${identityFields(identifiers)}
-${(problem !== undefined || kindOf(shown, now) === "running") && forceField}
+<section class="card narrow">${lookFacts(visit, identifiers, looked)}
+<p>${consequence(looked.state)}</p>
+<form method="post" action="${href(visit, "/reset")}">${token.field}${seenField(looked.seen)}${identityFields(identifiers)}
+${mayForce && forceField}
 <p class="buttons"><button class="button danger filled" type="submit">Reset this key</button><a class="button" href="${back}">Cancel</a></p></form></section>`
     const status = problem === undefined ? 200 : 409
     return token.cookie(respond(visit, { name: "Reset", heading: "Reset this key?", body, status }))
   })
 
 export const resetForm = (visit: Visit) =>
-  Effect.flatMap(identifiersIn(visit.params), (identifiers) => confirmation(visit, identifiers))
+  Effect.gen(function* () {
+    const identifiers = yield* identifiersIn(visit.params)
+    return yield* confirmation(visit, identifiers, yield* look(identifiers))
+  })
+
+const gone = new Refusal({
+  status: 404,
+  heading: "Nothing was there to reset",
+  explanation: html`<p>The key has expired, or was removed, in the meantime. The next call with it runs.</p>`
+})
 
 export const resetAction = (visit: Visit) =>
   Effect.gen(function* () {
     const form = yield* formOf(visit)
     const identifiers = yield* identifiersIn(form)
     const force = form.get("force") === "yes"
+    const looked = yield* look(identifiers, gone)
+    if (!isSeen(form, looked)) return yield* confirmation(visit, identifiers, looked, { problem: changedNotice })
     const repository = yield* IdempotencyRepository
     const reply = yield* Effect.either(repository.reset(identifiers, { force }))
     if (reply._tag === "Left") {
       if (reply.left._tag === "IdempotencyStorageError") return yield* Effect.fail(reply.left)
       const left = duration(Duration.toMillis(reply.left.retryAfter))
-      return yield* confirmation(
-        visit,
-        identifiers,
-        notice("error", `Nothing was done: an owner is running this key, and its lease has ${left} to go.`)
-      )
-    }
-    if (!reply.right) {
-      return yield* new Refusal({
-        status: 404,
-        heading: "Nothing was there to reset",
-        explanation: html`<p>The key has expired, or was removed, in the meantime. The next call with it runs.</p>`
+      return yield* confirmation(visit, identifiers, yield* look(identifiers, gone), {
+        mayForce: true,
+        problem: notice("error", `Nothing was done: an owner is running this key, and its lease has ${left} to go.`)
       })
     }
+    if (!reply.right) return yield* gone
     yield* logged("An operator reset an idempotency key", identifiers, { forced: force })
     return doneAt(visit, identifiers, "reset")
   })

@@ -6,18 +6,16 @@ import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { Json } from "../../Jsonable.js"
 import { logged } from "./actionLog.js"
-import { doneAt, formOf } from "./actions.js"
+import { changedNotice, doneAt, formOf, isSeen, seenField } from "./actions.js"
 import { tokenFor } from "./csrf.js"
 import { duration } from "./format.js"
 import { type Html, html, visible } from "./html.js"
-import { identityFacts, inspected, isResolvable, shownOf } from "./keyPage.js"
+import { identityFacts, isResolvable, type Look, look, lookFacts } from "./keyPage.js"
 import { notice, respond } from "./layout.js"
 import { identifiersIn, identityFields } from "./lookup.js"
 import { Refusal } from "./refusal.js"
 import { href, identity, type Visit } from "./site.js"
-import { badge } from "./states.js"
 import { facts } from "./table.js"
-import { storeNow } from "./walk.js"
 
 const outcomes = {
   Success: ["It succeeded", "Calls get the JSON below as their result. Nothing there: a success without a value."],
@@ -63,25 +61,36 @@ const choice = (name: string, { outcome }: Filled): Html => {
 
 const title = { name: "Resolve", heading: "Resolve this key" }
 
-const form = (visit: Visit, identifiers: IdempotencyIdentifiers, filled: Filled, problem?: string) =>
-  Effect.gen(function* () {
-    const state = yield* inspected(identifiers)
-    const now = yield* Effect.flatMap(IdempotencyRepository, storeNow)
-    if (!isResolvable(state, now)) return yield* notUnknown(visit, identifiers)
-    const token = yield* tokenFor(visit)
-    const body = html`${problem !== undefined && notice("error", problem)}
-<section class="card narrow">${facts([...identityFacts(visit, identifiers), ["State", badge(shownOf(state), now)]])}
-<form method="post" action="${href(visit, "/resolve")}">${token.field}${identityFields(identifiers)}
+interface Problem {
+  readonly status: 400 | 409
+  readonly notice: Html
+}
+
+const invalid = (text: string): Problem => ({ status: 400, notice: notice("error", text) })
+const changed: Problem = { status: 409, notice: changedNotice }
+
+const form = (
+  visit: Visit,
+  identifiers: IdempotencyIdentifiers,
+  looked: Look,
+  filled: Filled,
+  { notice, status }: Partial<Problem> = {}
+) =>
+  Effect.map(tokenFor(visit), (token) => {
+    const body = html`${notice}
+<section class="card narrow">${lookFacts(visit, identifiers, looked)}
+<form method="post" action="${href(visit, "/resolve")}">${token.field}${seenField(looked.seen)}${identityFields(identifiers)}
 <fieldset><legend>What happened?</legend>${Object.keys(outcomes).map((name) => choice(name, filled))}</fieldset>
 <div class="field wide"><label for="json">Result or error, as JSON</label><textarea id="json" name="json" rows="8" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="json-hint">
 ${filled.json}</textarea><span class="hint" id="json-hint">As the operation records it: in the encoded form of its schema, if it has one.</span></div>
 <p class="buttons"><button class="button primary" type="submit">Continue</button><a class="button" href="${href(visit, "/key", identity(identifiers))}">Cancel</a></p></form></section>`
-    return token.cookie(respond(visit, { ...title, body, status: problem === undefined ? 200 : 400 }))
+    return token.cookie(respond(visit, { ...title, body, status: status ?? 200 }))
   })
 
 const review = (
   visit: Visit,
   identifiers: IdempotencyIdentifiers,
+  { seen }: Look,
   filled: Filled,
   resolution: IdempotencyRepository.Resolution
 ) =>
@@ -94,7 +103,7 @@ const review = (
     ])}
 ${value !== undefined && html`<pre class="result" tabindex="0" aria-label="What will be recorded"><code>${visible(JSON.stringify(value, null, 2))}</code></pre>`}
 <p>This is recorded under the key, and given to every call with it until it expires. Once recorded it does not change: only a reset removes it.</p>
-<form method="post" action="${href(visit, "/resolve")}">${token.field}${identityFields(identifiers)}
+<form method="post" action="${href(visit, "/resolve")}">${token.field}${seenField(seen)}${identityFields(identifiers)}
 <input type="hidden" name="outcome" value="${resolution._tag}"><input type="hidden" name="json" value="${filled.json}"><input type="hidden" name="confirmed" value="yes">
 <p class="buttons"><button class="button primary" type="submit">Resolve this key</button><a class="button" href="${href(visit, "/resolve", identity(identifiers))}">Change it</a></p></form></section>`
     return token.cookie(respond(visit, { name: "Resolve", heading: "Resolve it like this?", body }))
@@ -107,29 +116,45 @@ const notUnknown = (visit: Visit, identifiers: IdempotencyIdentifiers, why?: str
     explanation: html`<p>${why ?? "The outcome of this key is not unknown, or is no longer."}</p><p><a class="button" href="${href(visit, "/key", identity(identifiers))}">See the key</a></p>`
   })
 
+const owned = (visit: Visit, identifiers: IdempotencyIdentifiers, millis: number) =>
+  notUnknown(visit, identifiers, `An owner is running this key, and its lease has ${duration(millis)} to go.`)
+
+/** What is stored, if it can be resolved. */
+const lookUnknown = (visit: Visit, identifiers: IdempotencyIdentifiers) =>
+  Effect.flatMap(look(identifiers), (looked): Effect.Effect<Look, Refusal> => {
+    const { now, state } = looked
+    if (state._tag === "Processing" && now < state.leaseUntil) return owned(visit, identifiers, state.leaseUntil - now)
+    return isResolvable(state, now) ? Effect.succeed(looked) : notUnknown(visit, identifiers)
+  })
+
 export const resolveForm = (visit: Visit) =>
-  Effect.flatMap(identifiersIn(visit.params), (identifiers) => form(visit, identifiers, { outcome: null, json: "" }))
+  Effect.gen(function* () {
+    const identifiers = yield* identifiersIn(visit.params)
+    const looked = yield* lookUnknown(visit, identifiers)
+    return yield* form(visit, identifiers, looked, { outcome: null, json: "" })
+  })
 
 export const resolveAction = (visit: Visit) =>
   Effect.gen(function* () {
     const fields = yield* formOf(visit)
     const identifiers = yield* identifiersIn(fields)
     const filled = { outcome: fields.get("outcome"), json: fields.get("json") ?? "" }
+    const looked = yield* lookUnknown(visit, identifiers)
+    // What was chosen is about what was seen.
+    if (!isSeen(fields, looked)) return yield* form(visit, identifiers, looked, { ...filled, outcome: null }, changed)
     const resolution = resolutionOf(filled)
-    if (Either.isLeft(resolution)) return yield* form(visit, identifiers, filled, resolution.left)
-    if (fields.get("confirmed") !== "yes") return yield* review(visit, identifiers, filled, resolution.right)
+    if (Either.isLeft(resolution)) return yield* form(visit, identifiers, looked, filled, invalid(resolution.left))
+    if (fields.get("confirmed") !== "yes") return yield* review(visit, identifiers, looked, filled, resolution.right)
     const repository = yield* IdempotencyRepository
     const reply = yield* Effect.either(repository.resolve(identifiers, resolution.right))
     if (Either.isLeft(reply)) {
       switch (reply.left._tag) {
         case "IdempotencyInFlightError":
-          return yield* notUnknown(
-            visit,
-            identifiers,
-            `An owner is running this key, and its lease has ${duration(Duration.toMillis(reply.left.retryAfter))} to go.`
-          )
-        case "IdempotencyValidationError":
-          return yield* form(visit, identifiers, filled, `Nothing was recorded: ${reply.left.issues.join("; ")}.`)
+          return yield* owned(visit, identifiers, Duration.toMillis(reply.left.retryAfter))
+        case "IdempotencyValidationError": {
+          const problem = invalid(`Nothing was recorded: ${reply.left.issues.join("; ")}.`)
+          return yield* form(visit, identifiers, looked, filled, problem)
+        }
         default:
           return yield* Effect.fail(reply.left)
       }
