@@ -7,16 +7,14 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import { IdempotencyValidationError } from "./IdempotencyError.js"
 import { IdempotencyIdentifiers } from "./IdempotencyIdentifiers.js"
 import { IdempotencyKey, OperationName } from "./IdempotencyKey.js"
-import { canonicalJson } from "./internal/hash.js"
+import { isJson } from "./internal/hash.js"
 import type { Json } from "./Jsonable.js"
 
-const isJsonResult = (value: unknown): value is Json | undefined =>
-  value === undefined || Either.isRight(canonicalJson(value))
+const isJsonResult = (value: unknown): value is Json | undefined => value === undefined || isJson(value)
 
 const fingerprintPattern = /^[\w-]{1,128}$/
 

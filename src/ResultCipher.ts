@@ -11,7 +11,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type { IdempotencyValidationError } from "./IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "./IdempotencyIdentifiers.js"
-import { makeAesGcm } from "./internal/cipher.js"
+import { makeAesGcm, Undecryptable } from "./internal/cipher.js"
 
 /**
  * What encrypts results before they are stored, for `IdempotencyRepository.layerEncrypted`. `make` and the layers give
@@ -49,8 +49,8 @@ export class ResultCipher extends Context.Tag("effect-idempotency/ResultCipher")
     /** A text that gives nothing away of the plain one but its length. */
     readonly encrypt: (plain: string, context: ResultCipher.Context) => Effect.Effect<string, Error>
     /**
-     * The plain text, if it was encrypted in this very context; else it must fail. No message may repeat the plain text
-     * or a key: it reaches logs.
+     * The plain text, if it was encrypted in this very context; else it must fail, with {@link ResultCipher.Undecryptable}
+     * where it will never succeed. No message may repeat the plain text or a key: it reaches logs.
      */
     readonly decrypt: (encrypted: string, context: ResultCipher.Context) => Effect.Effect<string, Error>
   }
@@ -107,6 +107,24 @@ export class ResultCipher extends Context.Tag("effect-idempotency/ResultCipher")
     config: Config.Config.Wrap<ResultCipher.Options>
   ): Layer.Layer<ResultCipher, IdempotencyValidationError | ConfigError.ConfigError> =>
     Layer.effect(ResultCipher, Effect.flatMap(Config.unwrap(config), makeAesGcm))
+
+  /**
+   * The error of a text that will never be decrypted: it was changed, or its key is gone. `reset` drops recorded steps that
+   * fail so, as they would keep the key from every caller; steps that fail with any other error stay, for a cipher that is
+   * away comes back.
+   *
+   * @example
+   * ```ts
+   * import * as Effect from "effect/Effect"
+   * import { ResultCipher } from "effect-idempotency"
+   *
+   * const destroyed = Effect.fail(new ResultCipher.Undecryptable("its key was destroyed"))
+   * ```
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  static readonly Undecryptable: new (message: string) => Error = Undecryptable
 }
 
 /**

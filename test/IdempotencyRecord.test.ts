@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { IdempotencyIdentifiers } from "../src/IdempotencyIdentifiers.js"
 import { IdempotencyRecord } from "../src/IdempotencyRecord.js"
+import type { Json } from "../src/Jsonable.js"
 
 const good = {
   operation: "payment.charge",
@@ -55,7 +56,7 @@ describe("create", () => {
 
   it.effect("takes every JSON value, and nothing", () =>
     Effect.gen(function* () {
-      for (const result of [undefined, null, false, 0, "", [], {}, [[{}]]]) {
+      for (const result of [undefined, null, false, 0, "", "\ud800", [], {}, [[{}]], { toJSON: { "\udc00": 1 } }]) {
         expect((yield* IdempotencyRecord.create({ ...good, result })).result).toEqual(result)
       }
     })
@@ -70,7 +71,10 @@ describe("create", () => {
 
   it.effect("refuses what is not JSON", () =>
     Effect.gen(function* () {
-      for (const result of [Number.NaN, { deep: [Number.POSITIVE_INFINITY] }, "\ud800"]) {
+      const circular: Array<Json> = []
+      circular.push(circular)
+      const converted = Object.defineProperty({ id: 1 }, "toJSON", { value: () => 2 })
+      for (const result of [Number.NaN, { deep: [Number.POSITIVE_INFINITY] }, circular, converted]) {
         expect(yield* issuesOf({ result })).toEqual(["the result is not JSON"])
       }
     })

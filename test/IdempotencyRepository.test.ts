@@ -198,6 +198,23 @@ describe("what cannot be read", () => {
   )
 })
 
+describe("what an operator resolves with", () => {
+  it.effect("is any JSON value, and nothing else", () =>
+    Effect.gen(function* () {
+      const { claims, get, resolve } = yield* IdempotencyRepository
+      const result = ["half of an emoji: \ud83d", { toJSON: 1 }]
+      yield* claims.claim(ids("1"), claimRequest)
+      yield* claims.hold(ids("1"), { token: "t" })
+      expect(yield* Effect.flip(resolve(ids("1"), { _tag: "Success", result: [Number.NaN] }))).toMatchObject({
+        _tag: "IdempotencyValidationError",
+        issues: ["the result is not JSON"]
+      })
+      expect(yield* resolve(ids("1"), { _tag: "Failure", error: result })).toBe(true)
+      expect(yield* get(ids("1"))).toMatchObject({ _tag: "Some", value: { outcome: "failure", result } })
+    }).pipe(Effect.provide(over()))
+  )
+})
+
 describe("many records", () => {
   it.effect("are refused together where they cannot be rolled back, before anything is written", () =>
     Effect.gen(function* () {
@@ -217,6 +234,45 @@ describe("many records", () => {
       const error = yield* Effect.flip(repository.saveMany(records, { rollbackOnError: true }))
       expect(error).toMatchObject({ _tag: "IdempotencyKeyCollisionError", keys: ["2"] })
       expect(HashMap.isEmpty(yield* repository.getMany([ids("1"), ids("2")]))).toBe(true)
+    }).pipe(Effect.provide(over()))
+  )
+
+  it.effect("named twice, all or nothing: what is in the way in the store is named as well, in the same order", () =>
+    Effect.gen(function* () {
+      const repository = yield* IdempotencyRepository
+      const { claims } = repository
+      yield* repository.save(yield* record("stored"))
+      for (const key of ["claimed", "released"]) yield* claims.claim(ids(key), claimRequest)
+      yield* claims.release(ids("released"), { token: "t" })
+      const records = yield* Effect.forEach(
+        ["twice", "twice", "released", "claimed", "stored", "stored", "free"],
+        (key) => record(key)
+      )
+      const refused = { _tag: "IdempotencyKeyCollisionError", keys: ["claimed", "stored", "twice", "stored"] }
+      expect(yield* Effect.flip(repository.saveMany(records, { rollbackOnError: true }))).toMatchObject(refused)
+      expect(HashMap.size(yield* repository.getMany(records.map(({ identifiers }) => identifiers)))).toBe(1)
+      expect(yield* Effect.flip(repository.saveMany(records))).toMatchObject(refused)
+    }).pipe(Effect.provide(over()))
+  )
+
+  it.effect("named twice, and the store away: nothing is said to have been written", () =>
+    Effect.gen(function* () {
+      const { saveMany } = yield* IdempotencyRepository
+      const records = [yield* record("1"), yield* record("1")]
+      expect(yield* Effect.flip(saveMany(records, { rollbackOnError: true }))).toBe(refusal)
+    }).pipe(Effect.provide(over({ read: () => refusing })))
+  )
+
+  it.effect("named twice, one of them expired, are refused as expired", () =>
+    Effect.gen(function* () {
+      const { saveMany } = yield* IdempotencyRepository
+      const records = [yield* record("1"), yield* record("1")]
+      yield* TestClock.adjust("1 hour")
+      for (const rollbackOnError of [false, true]) {
+        expect(yield* Effect.flip(saveMany(records, { rollbackOnError }))).toMatchObject({
+          _tag: "IdempotencyRecordExpiredError"
+        })
+      }
     }).pipe(Effect.provide(over()))
   )
 })

@@ -142,7 +142,13 @@ describe("AES-256-GCM", () => {
         message: expect.stringContaining("a key that is not given")
       })
       const impostor = yield* ResultCipher.make({ keys: [{ id: "2025", key: bytes(3) }] })
-      expect(yield* Effect.isFailure(impostor.decrypt(oldText, belonging))).toBe(true)
+      for (const never of [
+        after.decrypt(oldText, belonging),
+        impostor.decrypt(oldText, belonging),
+        before.decrypt("2025.cut", belonging)
+      ]) {
+        expect(yield* Effect.flip(never)).toBeInstanceOf(ResultCipher.Undecryptable)
+      }
     })
   )
 })

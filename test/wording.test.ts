@@ -127,6 +127,7 @@ describe("what is wrong with", () => {
     expect(canonicalJson({ b: [null, true, "x", undefined].slice(0, 3), a: undefined, c: new Point() })).toEqual(
       Either.right('{"b":[null,true,"x"],"c":{"x":1}}')
     )
+    expect(canonicalJson({ toJSON: { a: 1 } })).toEqual(Either.right('{"toJSON":{"a":1}}'))
     expect(canonicalJson([Object.create(null), {}, [], twice, twice])).toEqual(
       Either.right('[{},{},[],{"a":1},{"a":1}]')
     )

@@ -45,6 +45,11 @@ const issuesOf = (keys: ReadonlyArray<ResultCipher.Key>): ReadonlyArray<string> 
   ]
 }
 
+/** A text that will never be decrypted. */
+export class Undecryptable extends Error {
+  override readonly name = "Undecryptable"
+}
+
 /** Web Crypto tells nothing of what went wrong; nor is anything told that it might. */
 const attempt = <A>(what: string, promise: () => Promise<A>): Effect.Effect<A, Error> =>
   Effect.tryPromise({ try: promise, catch: () => new Error(what) })
@@ -87,16 +92,20 @@ export const makeAesGcm = ({
         const iv = fromBase64Url(ivText)
         const data = fromBase64Url(dataText)
         if (more.length > 0 || iv?.length !== ivBytes || data === undefined || data.length < tagBytes) {
-          return Effect.fail(new Error("it is not of the form that this cipher writes"))
+          return Effect.fail(new Undecryptable("it is not of the form that this cipher writes"))
         }
         const key = byId.get(id)
-        if (key === undefined) return Effect.fail(new Error("it was encrypted under a key that is not given here"))
-        return attempt("it was changed, belongs to another record, or was encrypted under another key", async () => {
+        if (key === undefined) {
+          return Effect.fail(new Undecryptable("it was encrypted under a key that is not given here"))
+        }
+        const refusal = "it was changed, belongs to another record, or was encrypted under another key"
+        const decrypted = attempt(refusal, async () => {
           const algorithm = { name: "AES-GCM", iv, additionalData: authenticated(id, context) }
           return new TextDecoder("utf-8", { ignoreBOM: true }).decode(
             await globalThis.crypto.subtle.decrypt(algorithm, key, data)
           )
         })
+        return Effect.mapError(decrypted, ({ message }) => new Undecryptable(message))
       }
     }
   })

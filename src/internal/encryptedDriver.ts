@@ -6,8 +6,10 @@ import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import type { IdempotencyTransactions } from "../IdempotencyTransactions.js"
 import type { ResultCipher } from "../ResultCipher.js"
-import type { ClaimReply, Completed, Corrupted, Driver, Outcome, State, Step } from "./protocol.js"
+import { Undecryptable } from "./cipher.js"
+import type { ClaimReply, Completed, Corrupted, Driver, Outcome, Released, State, Step } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
+import { makeTokens } from "./tokens.js"
 import { logsAbout } from "./tracing.js"
 
 type Cipher = Context.Tag.Service<ResultCipher>
@@ -73,7 +75,7 @@ const makeSealing = (cipher: Cipher, plaintext: Plaintext) => {
     if (letter !== "" && letters.includes(letter)) return careful(() => cipher.decrypt(encrypted, contextOf(letter)))
     return plaintext === "accept" && !isEnvelope(stored)
       ? Effect.succeed(stored)
-      : Effect.fail(new Error(isEnvelope(stored) ? "it is of another version or kind" : "it is not encrypted"))
+      : Effect.fail(new Undecryptable(isEnvelope(stored) ? "it is of another version or kind" : "it is not encrypted"))
   }
 
   const open = (identifiers: IdempotencyIdentifiers, record: Completed): Effect.Effect<Completed, Error> => {
@@ -140,6 +142,26 @@ const notSealed = (identifiers: IdempotencyIdentifiers | undefined, method: stri
 /** The driver, over a store that is given ciphertext alone. */
 export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plaintext): Driver => {
   const { open, openState, openSteps, seal, sealOrGiveUp, sealStep } = makeSealing(cipher, plaintext)
+  const tokens = makeTokens()
+
+  /**
+   * Steps outlive a reset. Those that nobody will ever read would keep the key from every caller: they go with a record
+   * that has none, and which is forgotten in its turn. Whoever claims the key meanwhile keeps it.
+   */
+  const dropUndecryptable = (
+    identifiers: IdempotencyIdentifiers,
+    { retention, steps }: Released
+  ): Effect.Effect<void, IdempotencyStorageError> =>
+    Effect.matchEffect(openSteps(identifiers, steps), {
+      onFailure: (error) => {
+        if (!(error instanceof Undecryptable)) return Effect.void
+        const request = { token: tokens.next(), outcome: unavailable, fingerprint: undefined, retention }
+        return Effect.flatMap(driver.complete(identifiers, request), (reply) =>
+          reply._tag === "Done" ? Effect.asVoid(driver.reset(identifiers, { force: false })) : Effect.void
+        )
+      },
+      onSuccess: () => Effect.void
+    })
 
   const openClaim = (
     identifiers: IdempotencyIdentifiers,
@@ -219,6 +241,22 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
         seal(identifiers, request.outcome, request.token),
         Effect.mapError(notSealed(identifiers, "resolve")),
         Effect.flatMap((outcome) => driver.resolve(identifiers, { ...request, outcome }))
+      ),
+    reset: (identifiers, request) =>
+      Effect.tap(driver.reset(identifiers, request), (reply) =>
+        reply._tag === "Reset"
+          ? pipe(
+              driver.read([identifiers]),
+              Effect.flatMap(([state]) =>
+                state?._tag === "Released" ? dropUndecryptable(identifiers, state) : Effect.void
+              ),
+              // What was asked for has begun.
+              Effect.mapError(
+                ({ cause, operation, reason }) =>
+                  new IdempotencyStorageError({ operation, method: "reset", reason, applied: "unknown", cause })
+              )
+            )
+          : Effect.void
       ),
     read: (identifiers) =>
       Effect.flatMap(driver.read(identifiers), (states) =>

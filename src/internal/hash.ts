@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto"
 import canonicalize from "canonicalize"
 import * as Either from "effect/Either"
+import type { Json } from "../Jsonable.js"
 
 /** Whether UTF-8 can hold the string: a lone surrogate would become U+FFFD, and two strings one. */
 export const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text)
@@ -36,13 +37,17 @@ const isPlain = (value: object): boolean => {
 }
 
 /**
- * Why a value has no RFC 8785 form, or `undefined` if it has one. Instances count by their own properties. One set holds
- * the ancestors of all: a copy at each depth would let a deep value of a few kilobytes take seconds.
+ * Why JSON of such strings has no form of a value, or `undefined` if it has one. Instances count by their own properties.
+ * One set holds the ancestors of all: a copy at each depth would let a deep value of a few kilobytes take seconds.
  */
-const whyNotCanonical = (value: unknown, ancestors: Set<object>): string | undefined => {
+const whyNotJson = (
+  value: unknown,
+  isText: (text: string) => boolean,
+  ancestors: Set<object> = new Set()
+): string | undefined => {
   switch (typeof value) {
     case "string":
-      return isWellFormed(value) ? undefined : "a string holds a lone surrogate"
+      return isText(value) ? undefined : "a string holds a lone surrogate"
     case "number":
       return Number.isFinite(value) ? undefined : "a number is not finite"
     case "boolean":
@@ -53,11 +58,12 @@ const whyNotCanonical = (value: unknown, ancestors: Set<object>): string | undef
       if (!Array.isArray(value) && !isPlain(value) && Object.keys(value).length === 0) {
         return `a ${value.constructor?.name ?? "class instance"} has no properties that JSON would keep`
       }
-      if ("toJSON" in value || ArrayBuffer.isView(value)) return "an object is not plain JSON"
+      if (("toJSON" in value && typeof value.toJSON === "function") || ArrayBuffer.isView(value))
+        return "an object is not plain JSON"
       ancestors.add(value)
       for (const [key, member] of Object.entries(value)) {
         if (member === undefined && !Array.isArray(value)) continue
-        const why = isWellFormed(key) ? whyNotCanonical(member, ancestors) : "a property name holds a lone surrogate"
+        const why = isText(key) ? whyNotJson(member, isText, ancestors) : "a property name holds a lone surrogate"
         if (why !== undefined) return why
       }
       ancestors.delete(value)
@@ -68,10 +74,19 @@ const whyNotCanonical = (value: unknown, ancestors: Set<object>): string | undef
   }
 }
 
-/** The canonical JSON text of a value (RFC 8785), or why there is none. */
+/** Whether a value is JSON (RFC 8259), which escapes the strings that UTF-8 cannot hold. */
+export const isJson = (value: unknown): value is Json => {
+  try {
+    return whyNotJson(value, () => true) === undefined
+  } catch {
+    return false
+  }
+}
+
+/** The canonical JSON text of a value (RFC 8785, of well-formed strings alone), or why there is none. */
 export const canonicalJson = (value: unknown): Either.Either<string, string> => {
   try {
-    const why = whyNotCanonical(value, new Set())
+    const why = whyNotJson(value, isWellFormed)
     const text = why === undefined ? canonicalize(value) : undefined
     return text === undefined ? Either.left(why ?? "it has no JSON form") : Either.right(text)
   } catch {

@@ -22,7 +22,7 @@ import type { IdempotencyRecord } from "../IdempotencyRecord.js"
 import type { IdempotencyRepository } from "../IdempotencyRepository.js"
 import { followed, nowIn, startIn } from "./call.js"
 import * as eager from "./eager.js"
-import { canonicalJson } from "./hash.js"
+import { isJson } from "./hash.js"
 import { longestPage } from "./listing.js"
 import { metricsFromBeneath } from "./policyAndMetrics.js"
 import type { Driver, Outcome } from "./protocol.js"
@@ -76,7 +76,7 @@ const outcomeOf = (
 ): Either.Either<Outcome, IdempotencyValidationError> => {
   if (resolution._tag === "Unavailable") return Either.right(resolution)
   const value = resolution._tag === "Success" ? resolution.result : resolution.error
-  return value === undefined || Either.isRight(canonicalJson(value))
+  return value === undefined || isJson(value)
     ? Either.right({ _tag: resolution._tag, encoded: encodeJson(value) })
     : Either.left(new IdempotencyValidationError({ operation, issues: ["the result is not JSON"] }))
 }
@@ -143,21 +143,30 @@ export const makeRepository = (
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
         const token = tokens.next()
         const [first, duplicates] = withoutDuplicates(records)
-        if (allOrNothing && duplicates.length > 0) return collision(duplicates)
         const requests = first.map((record) => ({
           identifiers: record.identifiers,
           request: toInsert(record, token, now)
         }))
+        // For each of the first, whether something is in its way. Of duplicates, all or nothing is nothing.
+        const blocked =
+          requests.length === 0
+            ? Effect.succeed([])
+            : allOrNothing && duplicates.length > 0
+              ? Effect.map(
+                  read(
+                    method,
+                    first.map((record) => record.identifiers)
+                  ),
+                  Array.map((state) => state !== undefined && state._tag !== "Released")
+                )
+              : Effect.map(
+                  pipe(driver.insert(requests, { allOrNothing }), bounded(records, method, "unknown")),
+                  Array.map(({ _tag }) => _tag !== "Inserted")
+                )
         return pipe(
           refuseExpired(records, now),
-          Effect.zipRight(
-            requests.length === 0
-              ? Effect.succeed([])
-              : pipe(driver.insert(requests, { allOrNothing }), bounded(records, method, "unknown"))
-          ),
-          Effect.flatMap((replies) =>
-            collision([...first.filter((_, index) => replies[index]?._tag !== "Inserted"), ...duplicates])
-          )
+          Effect.zipRight(blocked),
+          Effect.flatMap((inTheWay) => collision([...first.filter((_, index) => inTheWay[index]), ...duplicates]))
         )
       })
 

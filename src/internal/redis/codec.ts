@@ -29,8 +29,12 @@ export const payloadOf = (outcome: Outcome): string => (outcome._tag === "Unavai
 /** Three centuries: Lua writes a number of up to 14 digits as it is. */
 const longest = 1e13
 
+/** Some 31,000 years before and after 1970: what the header holds of an instant has up to 15 digits. */
+const farthest = 999_999_999_999_999
+
 /** Instants and durations are whole; a time to live is never nothing. */
-export const encodeInstant = (millis: number): string => Math.trunc(millis).toString()
+export const encodeInstant = (millis: number): string =>
+  Math.trunc(Math.max(-farthest, Math.min(millis, farthest))).toString()
 export const encodeDuration = (millis: number): string => Math.min(Math.max(1, Math.ceil(millis)), longest).toString()
 
 const decodeGuarantee = (letter: string | undefined): Guarantee => (letter === "m" ? "at-most-once" : "at-least-once")
@@ -55,7 +59,7 @@ export const decodeSteps = (payload: string): ReadonlyArray<Step> | undefined =>
   return steps
 }
 
-/** Numbers as long as Lua writes them, instants as long as a date takes them. */
+/** Numbers as long as Lua writes them, instants as long as {@link encodeInstant} does. */
 const header =
   /^1 ([PUCR]) ([^ \n]+) (\d{1,14}) (-?\d{1,15}) (-?\d{1,15}) (\d{1,14}) (\d{1,14}) (-|[a-z]{1,2}) ([^ \n]+)\n/
 

@@ -16,7 +16,9 @@ const results: ReadonlyArray<Json | undefined> = [
   [],
   {},
   [[[]], [{}], [null]],
-  { list: [], map: {}, n: 1e-7, big: 1e300, deep: { a: { b: { c: [1, 2, 3] } } } }
+  { list: [], map: {}, n: 1e-7, big: 1e300, deep: { a: { b: { c: [1, 2, 3] } } } },
+  ["half of an emoji: \ud83d", { "\udc00": 1 }],
+  { toJSON: 1, constructor: null }
 ]
 
 /** A key that is claimed, held and released: there, and not settled. */
@@ -46,14 +48,18 @@ export const recordCases: ReadonlyArray<ContractCase> = group("get, save and del
       }
     }),
 
-  "every result comes back": ({ ids, repository, save }) =>
+  "every result comes back, saved or completed": ({ complete, ids, repository, save }) =>
     Effect.forEach(
       results,
       (result, index) =>
         Effect.gen(function* () {
-          const of = ids({ key: `-${index}` })
-          yield* save(of, result)
-          expect(Option.getOrThrow(yield* repository.get(of)).result).toEqual(result)
+          const [saved, completed] = [ids({ key: `-${index}-saved` }), ids({ key: `-${index}-completed` })]
+          yield* save(saved, result)
+          yield* complete(completed, "a", { outcome: success(result === undefined ? "" : JSON.stringify(result)) })
+          for (const of of [saved, completed]) {
+            expect(Option.getOrThrow(yield* repository.get(of)).result).toEqual(result)
+          }
+          expect(HashMap.size(yield* repository.getMany([saved, completed]))).toBe(2)
         }),
       { discard: true }
     ),

@@ -1,7 +1,10 @@
 import { expect } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { type ContractCase, type Fixture, group, hour, lease, minute, moment } from "./contractCase.js"
+import { IdempotencyRecord } from "../../IdempotencyRecord.js"
+import { latestInstant } from "../protocol.js"
+import { type ContractCase, type Fixture, group, hour, lease, minute, moment, success } from "./contractCase.js"
 
 /** How long a key is kept, counted from its first instant. */
 const kept = ({ ids, repository }: Fixture) =>
@@ -12,6 +15,8 @@ const kept = ({ ids, repository }: Fixture) =>
 /** Long enough for the calls of a case on a slow machine, short enough to be waited for. */
 const aSecond = 1_000
 const pastASecond = "1200 millis"
+
+const century = 100 * 365 * 24 * hour
 
 export const retentionCases: ReadonlyArray<ContractCase> = group("retention")({
   "a claim outlives its lease": ({ ids, lapse, read }) =>
@@ -137,6 +142,24 @@ export const retentionCases: ReadonlyArray<ContractCase> = group("retention")({
       )
       yield* after(pastASecond)
       expect(Option.isNone(yield* repository.get(ids()))).toBe(true)
+    }),
+
+  "a saved record may end as late as dates go, and may have begun as early": ({ claim, ids, repository }) =>
+    Effect.gen(function* () {
+      const latest = new IdempotencyRecord({
+        ...ids(),
+        result: 1,
+        createdAt: DateTime.unsafeMake(-latestInstant),
+        expiresAt: DateTime.unsafeMake(latestInstant)
+      })
+      yield* repository.save(latest)
+      const found = Option.getOrThrow(yield* repository.get(ids()))
+      expect(found.result).toBe(1)
+      // A store may keep for less than eternity, and for two centuries at least.
+      expect(found.expiresAt.epochMillis).toBeGreaterThan(2 * century)
+      expect(yield* claim(ids(), "a")).toMatchObject({ _tag: "Settled", record: { outcome: success("1") } })
+      expect(yield* repository.reset(ids())).toBe(true)
+      expect(yield* claim(ids(), "b")).toMatchObject({ _tag: "Claimed", attempt: 2 })
     }),
 
   "what was resolved is kept for the claim's retention": (fixture) =>

@@ -1,0 +1,151 @@
+/** What `reset` makes of steps that are encrypted: those that will never be read do not keep their key. */
+import { expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import { Idempotency } from "../src/Idempotency.js"
+import { IdempotencyDomainService } from "../src/IdempotencyDomainService.js"
+import { IdempotencyMetrics } from "../src/IdempotencyMetrics.js"
+import { IdempotencyRepository } from "../src/IdempotencyRepository.js"
+import { ResultCipher } from "../src/ResultCipher.js"
+import { withIdempotency } from "../src/withIdempotency.js"
+import { withIdempotentStep } from "../src/withIdempotentStep.js"
+import { claimBy, completeBy, ids, makeWatchedStore, type WatchedStore } from "./support/watchedStore.js"
+
+const keyOf = (id: string, fill: number) => ({ id, key: Redacted.make(new Uint8Array(32).fill(fill)) })
+const [older, newer] = [keyOf("older", 1), keyOf("newer", 2)]
+const cipherOf = (...keys: ReadonlyArray<ResultCipher.Key>) => Layer.orDie(ResultCipher.layer({ keys }))
+
+const processOver = (store: WatchedStore, cipher: Layer.Layer<ResultCipher>) =>
+  Layer.build(
+    Idempotency.layer.pipe(
+      Layer.provideMerge(IdempotencyRepository.layerEncrypted()),
+      Layer.provide([store.layer, cipher, IdempotencyDomainService.layer]),
+      Layer.provide(IdempotencyMetrics.layerNoop)
+    )
+  )
+
+const unavailable = { _tag: "IdempotencyResultUnavailableError" }
+
+/** An owner that crashed after a step, which `cipher` is to read; its lease has passed. */
+const setup = (cipher: Layer.Layer<ResultCipher>) =>
+  Effect.gen(function* () {
+    const store = makeWatchedStore()
+    const crashed = Context.get(yield* processOver(store, cipherOf(older)), IdempotencyRepository)
+    yield* crashed.claims.claim(ids(), { ...claimBy("crashed", "f"), lease: 1 })
+    yield* crashed.claims.saveStep(ids(), { token: "crashed", name: "reserve", encoded: '"r-1"' })
+    const context = yield* processOver(store, cipher)
+    let reserved = 0
+    const call = Effect.sync(() => `again ${++reserved}`).pipe(
+      withIdempotentStep("reserve"),
+      withIdempotency("o", "k"),
+      Effect.provide(context)
+    )
+    const { reset } = Context.get(context, IdempotencyRepository)
+    const stored = Effect.map(store.contents.read([ids()]), ([state]) => state)
+    return { call, reset: reset(ids(), { force: true }), store, stored }
+  })
+
+it.scoped("steps that do not open are dropped: the key is free, and its attempts go on", () =>
+  Effect.gen(function* () {
+    const { call, reset, stored } = yield* setup(cipherOf(newer))
+    expect(yield* reset).toBe(true)
+    expect(yield* stored).toMatchObject({ _tag: "Released", attempt: 1, steps: [], fingerprint: undefined })
+    expect(yield* call).toBe("again 1")
+    expect(yield* stored).toMatchObject({ _tag: "Completed", attempt: 2 })
+  })
+)
+
+it.scoped("so they are once a caller has met them, and where they are not encrypted", () =>
+  Effect.gen(function* () {
+    const { call, reset, store, stored } = yield* setup(cipherOf(older))
+    yield* store.contents.reset(ids(), { force: true })
+    yield* store.contents.claim(ids(), claimBy("forger"))
+    yield* store.contents.saveStep(ids(), { token: "forger", name: "other", encoded: '"forged"' })
+    yield* store.contents.release(ids(), { token: "forger" })
+    expect(yield* Effect.flip(call)).toMatchObject(unavailable)
+    expect(yield* reset).toBe(true)
+    expect(yield* call).toBe("again 1")
+    expect(yield* stored).toMatchObject({ attempt: 4 })
+  })
+)
+
+it.scoped("steps that open are kept", () =>
+  Effect.gen(function* () {
+    const { call, reset, store, stored } = yield* setup(cipherOf(newer, older))
+    expect(yield* reset).toBe(true)
+    expect(yield* stored).toMatchObject({ _tag: "Released", attempt: 1, steps: [{ name: "reserve" }] })
+    expect(store.calls.filter((method) => method === "complete")).toEqual([])
+    expect(yield* call).toBe("r-1")
+  })
+)
+
+it.scoped("steps are kept while the cipher is away, and go once it knows that it will never read them", () =>
+  Effect.gen(function* () {
+    let refusal = new Error("away")
+    const cipher = Layer.succeed(ResultCipher, {
+      encrypt: (plain) => Effect.succeed(plain),
+      decrypt: (text) => Effect.suspend(() => (text.startsWith("older.") ? Effect.fail(refusal) : Effect.succeed(text)))
+    })
+    const { call, reset, stored } = yield* setup(cipher)
+    expect(yield* reset).toBe(true)
+    expect(yield* stored).toMatchObject({ _tag: "Released", steps: [{ name: "reserve" }] })
+    expect(yield* Effect.flip(call)).toMatchObject(unavailable)
+    refusal = new ResultCipher.Undecryptable("its key was destroyed")
+    expect(yield* reset).toBe(true)
+    expect(yield* call).toBe("again 1")
+  })
+)
+
+it.scoped("a record without steps, a key that nobody knows and a live owner are as they were", () =>
+  Effect.gen(function* () {
+    const store = makeWatchedStore()
+    const { claims, reset } = Context.get(yield* processOver(store, cipherOf(newer)), IdempotencyRepository)
+    expect(yield* reset(ids())).toBe(false)
+    yield* claims.claim(ids(), claimBy("a"))
+    expect(yield* Effect.flip(reset(ids()))).toMatchObject({ _tag: "IdempotencyInFlightError" })
+    yield* claims.complete(ids(), completeBy("a"))
+    expect(yield* reset(ids())).toBe(true)
+    expect(yield* store.contents.read([ids()])).toMatchObject([{ _tag: "Released", token: "a" }])
+  })
+)
+
+it.scoped("who claims the key meanwhile keeps it", () =>
+  Effect.gen(function* () {
+    for (const [meanwhile, after] of [
+      ["reset", "read"],
+      ["read", "complete"]
+    ] as const) {
+      const { reset, store, stored } = yield* setup(cipherOf(newer))
+      store.beforeReply = (method) =>
+        method === meanwhile ? Effect.orDie(store.contents.claim(ids(), claimBy("quick"))) : Effect.void
+      store.calls.length = 0
+      expect(yield* reset).toBe(true)
+      expect(store.calls.at(-1)).toBe(after)
+      expect(yield* stored).toMatchObject({ _tag: "Processing", token: "quick", attempt: 2 })
+    }
+  })
+)
+
+it.scoped("a store that fails meanwhile is told, and the next reset frees the key", () =>
+  Effect.gen(function* () {
+    for (const failing of ["read", "complete"] as const) {
+      const { call, reset, store } = yield* setup(cipherOf(newer))
+      store.beforeReply = (method) =>
+        Effect.sync(() => {
+          if (method === (failing === "read" ? "reset" : "complete")) store.health = "failing"
+        })
+      expect(yield* Effect.flip(reset)).toMatchObject({
+        _tag: "IdempotencyStorageError",
+        method: "reset",
+        reason: "Unavailable",
+        applied: "unknown"
+      })
+      store.health = "sound"
+      store.beforeReply = () => Effect.void
+      expect(yield* reset).toBe(true)
+      expect(yield* call).toBe("again 1")
+    }
+  })
+)
