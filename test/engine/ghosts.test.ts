@@ -65,6 +65,19 @@ describe("ghosts", () => {
     })
   )
 
+  it.scoped("a claim that arrives after its next attempt met it, and so was in flight, is released too", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.plan("claim", arrivingAfter("600 millis"), 1)
+      yield* process.faults.planFor("claim", () => Effect.succeed({ _tag: "InFlight", remaining: 500 }), 1)
+      const options = { guarantee: "at-most-once", inFlight: "fail" } as const
+      const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, options))
+      expect(yield* within("1100 millis")(Effect.flip(call))).toMatchObject({ _tag: "IdempotencyInFlightError" })
+      yield* TestClock.adjust("5 seconds")
+      expect(yield* store.stateOf()).toBe("Released")
+    })
+  )
+
   it.scoped("a claim that surely took no effect is not released", () =>
     Effect.gen(function* () {
       const { process } = yield* singleProcess()

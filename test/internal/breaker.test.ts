@@ -12,7 +12,12 @@ import { recordingLogs } from "../support/recordingLogs.js"
 const settings = { breakerThreshold: 3, breakerProbeInterval: 1000 }
 
 const failure = (reason: IdempotencyStorageError["reason"]) =>
-  new IdempotencyStorageError({ operation: "o", method: "claim", reason, applied: "no" })
+  new IdempotencyStorageError({
+    operation: "o",
+    method: "claim",
+    reason,
+    applied: reason === "Timeout" ? "unknown" : "no"
+  })
 
 const of = (key: string) => identifiersOf({ key })
 const partOf = ({ idempotencyKey }: IdempotencyIdentifiers) => idempotencyKey.slice(0, 1)
@@ -55,6 +60,20 @@ describe("a breaker", () => {
         yield* answered(breaker)
         expect(breaker.isOpen(of("a"))).toBe(true)
       }
+    })
+  )
+
+  it.effect("is not opened by a row that is locked, which the store has told", () =>
+    Effect.gen(function* () {
+      const breaker = makeBreaker(undefined, settings, "sql")
+      const locked = new IdempotencyStorageError({
+        operation: "o",
+        method: "complete",
+        reason: "Timeout",
+        applied: "no"
+      })
+      yield* Effect.repeatN(breaker.failed(of("a"), locked), 10)
+      expect(breaker.isOpen(of("a"))).toBe(false)
     })
   )
 

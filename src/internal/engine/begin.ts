@@ -254,6 +254,8 @@ export const makeBegin = (
         return claim(request, caller, claiming)
       case "InFlight":
         claiming.patience.heldUntil = now + reply.remaining
+        // Before this answer an attempt may have been given up, which the store has yet to do.
+        claiming.isGhost ||= now - sentAt >= settings.attemptTimeout
         return request.inFlight === "fail"
           ? inFlight(request, reply.remaining)
           : wait(request, caller, claiming, now, reply.remaining)

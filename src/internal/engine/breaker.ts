@@ -34,8 +34,9 @@ const reserved = Either.getOrThrow(
   IdempotencyIdentifiers.from({ operation: "idempotency.probe", idempotencyKey: "probe" })
 )
 
-export const saysStoreIsAway = ({ reason }: IdempotencyStorageError): boolean =>
-  reason === "Unavailable" || reason === "Timeout"
+/** A store that tells that it did not wait for something, a lock, say, has answered. */
+export const saysStoreIsAway = ({ applied, reason }: IdempotencyStorageError): boolean =>
+  reason === "Unavailable" || (reason === "Timeout" && applied !== "no")
 
 export const makeBreaker = (
   partOf: IdempotencyRepository.Claims["partOf"],
