@@ -13,6 +13,7 @@ import {
   counting,
   during,
   ended,
+  ids,
   key,
   lasting,
   operation,
@@ -154,6 +155,26 @@ describe("others during a degraded run", () => {
       expect(Duration.toSeconds(error.retryAfter)).toBeLessThanOrEqual(20)
       yield* Fiber.interruptFork(run)
       yield* TestClock.adjust("1 minute")
+    })
+  )
+
+  it.scoped("another fingerprint than an earlier owner's, which the run did not give, is a mismatch", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const { claims } = store.repository
+      yield* store.claim("theirs", { fingerprint: "an earlier owner's" })
+      yield* claims.saveStep(ids, { token: "theirs", name: "one", encoded: "1" })
+      yield* claims.release(ids, { token: "theirs" })
+      yield* process.faults.plan("claim", unavailable, 4)
+      const body = lasting("paid", "10 seconds")
+      const run = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
+      yield* TestClock.adjust("2 seconds")
+      const other = yield* Effect.fork(
+        Effect.flip(process.run(untyped(Effect.void, operation, key, { fingerprint: 2 })))
+      )
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* ended(run)).toMatchObject({ _tag: "Unprotected", value: "paid" })
+      expect(yield* ended(other)).toMatchObject({ _tag: "IdempotencyFingerprintMismatchError" })
     })
   )
 

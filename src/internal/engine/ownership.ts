@@ -26,6 +26,8 @@ import {
 /** For how many leases an outcome that the store does not take keeps its key. */
 const longestHoldInLeases = 10
 
+type Done = Extract<CompleteReply, { readonly _tag: "Done" }>
+
 const unavailable: Outcome = { _tag: "Unavailable" }
 
 const isRefusal = ({ applied, reason }: IdempotencyStorageError): boolean => reason === "Rejected" && applied === "no"
@@ -150,14 +152,12 @@ class Owner implements Ownership, Owning {
     this.end({ _tag: "unrecorded" })
   }
 
-  private recorded(
-    outcome: Outcome,
-    { attempt, createdAt, expiresAt }: Extract<CompleteReply, { readonly _tag: "Done" }>
-  ): void {
+  private recorded(outcome: Outcome, { attempt, createdAt, expiresAt }: Done): void {
     const { request, token } = this.grant
     const { fingerprint } = request
     const record: Recorded = { token, outcome, fingerprint, createdAt, expiresAt }
-    this.end({ _tag: "recorded", record, lacksFingerprint: fingerprint === undefined && attempt > 1 })
+    const isFirst = attempt === 1 && !this.isUnprotected
+    this.end({ _tag: "recorded", record, lacksFingerprint: fingerprint === undefined && !isFirst })
   }
 
   /* The calls of the store. */
@@ -346,10 +346,10 @@ class Owner implements Ownership, Owning {
     const given = { _tag: "given", outcome, reason: error } as const
     const givenForGood = () => this.end({ ...given, isEnd: true })
     if (this.flight !== undefined) flights.move(this.flight, { ...given, isEnd: false })
-    // Who comes after it asks the store: those who waited here have been given the outcome.
+    // At last the outcome may be what the store refuses. Who comes after it asks the store.
     const job = pipe(
       this.untilLeaseEnds("complete", this.complete(outcome)),
-      Effect.catchIf(isRefusal, () => storage.once(this.grant.request, "complete", this.complete(unavailable))),
+      Effect.catchAll(() => storage.once(this.grant.request, "complete", this.complete(unavailable))),
       Effect.match({ onFailure: givenForGood, onSuccess: () => this.unrecorded() })
     )
     return pipe(
