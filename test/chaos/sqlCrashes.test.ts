@@ -23,56 +23,60 @@ import { tcpProxy } from "../support/tcpProxy.js"
 import { ledger } from "../support/workers.js"
 
 layer(Postgres.layer, { excludeTestServices: true, timeout: 60_000 })("on one Postgres", (it) => {
-  it.scoped("2 processes, killed 6 times among 200 keys: one row each, and no session is left", () =>
-    Effect.gen(function* () {
-      yield* tables
-      const { url } = yield* Postgres
-      const book = yield* ledger
-      const keys = yield* keysOf(200)
-      const { add, notes } = makeNotes()
-      const kills = 3
-      /** A process at a time, until each key has answered one of them. */
-      const survivor = Effect.gen(function* () {
-        const open = new Set<string>(keys)
-        for (let lives = 0; open.size > 0; lives++) {
-          yield* Effect.scoped(
-            Effect.gen(function* () {
-              const worker = yield* sqlWorker({
-                database: { dialect: "postgres", url },
-                mode: "transaction",
-                operation,
-                keys: [...open],
-                fibers: 1,
-                concurrency: 8,
-                ledger: book.path,
-                guarantee: "at-least-once",
-                bodyMillis: 3,
-                lease: 30_000,
-                storageTimeout: 5000,
-                hangs: false
+  it.scoped(
+    "2 processes, killed 6 times among 200 keys: one row each, and no session is left",
+    () =>
+      Effect.gen(function* () {
+        yield* tables
+        const { url } = yield* Postgres
+        const book = yield* ledger
+        const keys = yield* keysOf(200)
+        const { add, notes } = makeNotes()
+        const kills = 3
+        /** A process at a time, until each key has answered one of them. */
+        const survivor = Effect.gen(function* () {
+          const open = new Set<string>(keys)
+          for (let lives = 0; open.size > 0; lives++) {
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                const worker = yield* sqlWorker({
+                  database: { dialect: "postgres", url },
+                  mode: "transaction",
+                  operation,
+                  keys: [...open],
+                  fibers: 1,
+                  concurrency: 8,
+                  ledger: book.path,
+                  guarantee: "at-least-once",
+                  bodyMillis: 3,
+                  lease: 30_000,
+                  storageTimeout: 5000,
+                  hangs: false
+                })
+                yield* worker.go
+                let left = lives < kills ? yield* Random.nextIntBetween(5, 60) : Number.POSITIVE_INFINITY
+                for (;;) {
+                  const line = yield* worker.nextLine
+                  if (line._tag === "End") return
+                  if (line._tag !== "Answer") throw new Error(JSON.stringify(line))
+                  open.delete(line.key)
+                  add(line.key, line.value.run)
+                  if (--left > 0) continue
+                  // At any moment of what it does next.
+                  yield* Effect.sleep(Duration.millis(yield* Random.nextRange(0, 20)))
+                  yield* worker.signal("SIGKILL")
+                  return
+                }
               })
-              yield* worker.go
-              let left = lives < kills ? yield* Random.nextIntBetween(5, 60) : Number.POSITIVE_INFINITY
-              for (;;) {
-                const line = yield* worker.nextLine
-                if (line._tag === "End") return
-                if (line._tag !== "Answer") throw new Error(JSON.stringify(line))
-                open.delete(line.key)
-                add(line.key, line.value.run)
-                if (--left > 0) continue
-                // At any moment of what it does next.
-                yield* Effect.sleep(Duration.millis(yield* Random.nextRange(0, 20)))
-                yield* worker.signal("SIGKILL")
-                return
-              }
-            })
-          )
-        }
-      })
-      yield* Effect.all([survivor, survivor], { concurrency: "unbounded" })
-      yield* until(sessions, (left) => left.length === 0)
-      yield* expectOneRowEach(keys, notes)
-    })
+            )
+          }
+        })
+        yield* Effect.all([survivor, survivor], { concurrency: "unbounded" })
+        yield* until(sessions, (left) => left.length === 0)
+        yield* expectOneRowEach(keys, notes)
+      }),
+    // Eight processes are started, at most two at a time.
+    90_000
   )
 
   /** Of 200 answers, how many were given before each crash. A server's recovery takes seconds on a busy machine. */

@@ -7,12 +7,14 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { withIdempotency } from "../../src/index.js"
 import { layerSql, SqlIdempotencyRepository } from "../../src/sql.js"
+import { RecordingMetrics } from "../../src/testing.js"
 import { SqliteFile, sqliteClient } from "../support/databases.js"
-import { claimBy, completeBy, freshIds, repositoryOf } from "./fixtures.js"
+import { claimBy, completeBy, eventually, freshIds, repositoryOf } from "./fixtures.js"
 
 const engine = layerSql().pipe(
   Layer.provide(Layer.effectDiscard(SqlIdempotencyRepository.migration)),
   Layer.provideMerge(sqliteClient),
+  Layer.provideMerge(RecordingMetrics.layer),
   Layer.provide(SqliteFile.layer)
 )
 
@@ -57,6 +59,8 @@ layer(engine, { excludeTestServices: true, timeout: 60_000 })("a transaction of 
   it.scoped("is waited for by calls: they do not run unprotected beside it", () =>
     Effect.gen(function* () {
       const { idempotencyKey } = freshIds()
+      const { count } = yield* RecordingMetrics
+      const answered = count("recordLatency", "count")
       let runs = 0
       const call = withIdempotency(
         Effect.sync(() => ++runs),
@@ -73,7 +77,12 @@ layer(engine, { excludeTestServices: true, timeout: 60_000 })("a transaction of 
         Effect.gen(function* () {
           expect(yield* Effect.flip(failing)).toMatchObject({ _tag: "IdempotencyInFlightError" })
           expect(runs).toBe(0)
-          return yield* Effect.fork(call)
+          const before = yield* answered
+          const forked = yield* Effect.fork(call)
+          yield* eventually(answered, (now) => now > before)
+          expect(yield* count("recordError", "count")).toBe(0)
+          expect(runs).toBe(0)
+          return forked
         })
       )
       expect(yield* Fiber.join(waiting)).toBe(1)

@@ -278,6 +278,7 @@ describe("a server that refuses", () => {
         expect(yield* Effect.flip(repositoryOver(as("nobody")))).toMatchObject({ ...misconfigured, method: "probe" })
         const reader = yield* repositoryOver(as("reader"))
         const key = freshIds()
+        expect(yield* reader.claims.read([key])).toEqual([undefined])
         expect(fateOf(yield* Effect.flip(reader.claims.claim(key, claimBy("t"))))).toBe("Misconfigured, no")
         const writer = yield* repositoryOver(as("writer"))
         yield* server.query("SET GLOBAL read_only = ON")
@@ -295,6 +296,29 @@ describe("a server that refuses", () => {
             )
           )
         )
+      }).pipe(Effect.provide(mysqlClient), Effect.provide(Mariadb.layer)),
+    60_000
+  )
+})
+
+describe("a server that is too old", () => {
+  it.scopedLive(
+    "on MariaDB: one that cannot be asked for a row without waiting for it",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* SqlIdempotencyRepository.migration
+        // No server knows this word, as an old one does not know the other.
+        const old: SqlClient.SqlClient = Object.assign(
+          (...args: Parameters<SqlClient.SqlClient>) => sql(...args),
+          sql,
+          {
+            unsafe: (text: string, parameters?: ReadonlyArray<unknown>) =>
+              sql.unsafe(text.replaceAll("NOWAIT", "AT_ONCE"), parameters)
+          }
+        )
+        const built = Effect.provideService(repositoryOf(), SqlClient.SqlClient, old)
+        expect(yield* Effect.flip(built)).toMatchObject({ ...misconfigured, method: "probe" })
       }).pipe(Effect.provide(mysqlClient), Effect.provide(Mariadb.layer)),
     60_000
   )

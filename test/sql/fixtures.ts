@@ -2,10 +2,16 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import type { CompleteRequest, InsertRequest } from "../../src/internal/protocol.js"
+import { runAnywhere } from "../../src/internal/sql/connections.js"
+import { makeSqlDriver } from "../../src/internal/sql/driver.js"
+import { makeRecords, type Run } from "../../src/internal/sql/records.js"
+import { makeStatements } from "../../src/internal/sql/statements.js"
+import { defaultTable, dialectOf } from "../../src/internal/sql/table.js"
 import { SqlIdempotencyRepository, type SqlIdempotencyRepositoryOptions } from "../../src/sql.js"
 import { claimBy, freshIds, ids, minute } from "../support/requests.js"
 
@@ -46,6 +52,25 @@ export const repositoryOver = <E, R>(
     Layer.build(SqlIdempotencyRepository.layerWith(options).pipe(Layer.provide(client))),
     Context.get(IdempotencyRepository)
   )
+
+/** A driver over the client of the context, whose statements go the way they are given; no first claims of many. */
+export const driverBy = (way: (run: Run) => Run) =>
+  Effect.gen(function* () {
+    const client = yield* SqlClient.SqlClient
+    const dialect = yield* dialectOf(client)
+    const statements = makeStatements({ dialect, table: defaultTable, channel: "", lockTimeout: 250 })
+    const records = makeRecords(way(runAnywhere(client, dialect, 250)), statements)
+    return makeSqlDriver({
+      records,
+      waitsLong: dialect === "mysql",
+      bounded: identity,
+      claims: undefined,
+      changes: { of: () => Effect.succeed(Effect.never), unsafeNotify: () => undefined },
+      atomically: (body) => body(records),
+      objection: () => Effect.succeed(undefined),
+      list: undefined
+    })
+  })
 
 export const sqlOf = <E, R>(client: Layer.Layer<SqlClient.SqlClient, E, R>) =>
   Effect.map(Layer.build(client), Context.get(SqlClient.SqlClient))

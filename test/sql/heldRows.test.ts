@@ -3,7 +3,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import { MysqlClient } from "@effect/sql-mysql2"
 import { expect, layer } from "@effect/vitest"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import { withIdempotency } from "../../src/index.js"
 import { layerSql, SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
+import { RecordingMetrics } from "../../src/testing.js"
 import { Mariadb, Postgres, pgClientOf } from "../support/databases.js"
 import {
   blockedSessions,
@@ -111,9 +112,13 @@ const suite = <I, S extends { readonly url: string }>(
         yield* setup
         const { url } = yield* tag
         const { idempotencyKey } = freshIds()
-        const engineOver = (client: Layer.Layer<SqlClient.SqlClient>) =>
-          Layer.build(Layer.fresh(layerSql()).pipe(Layer.provideMerge(Layer.fresh(client))))
-        const [ours, theirs] = [yield* engineOver(clientOf(url)), yield* engineOver(clientOf(url))]
+        const engine = Layer.fresh(layerSql()).pipe(
+          Layer.provideMerge(Layer.fresh(clientOf(url))),
+          Layer.provideMerge(RecordingMetrics.layer)
+        )
+        const [ours, theirs] = [yield* Layer.build(engine), yield* Layer.build(engine)]
+        const { count } = Context.get(ours, RecordingMetrics)
+        const answered = count("recordLatency", "book")
         const [begun, ended] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
         const first = yield* Deferred.succeed(begun, undefined).pipe(
           Effect.zipRight(Deferred.await(ended)),
@@ -127,7 +132,10 @@ const suite = <I, S extends { readonly url: string }>(
         const failing = withIdempotency(Effect.succeed("second"), "book", idempotencyKey, { inFlight: "fail" })
         expect(yield* Effect.flip(Effect.provide(failing, ours))).toMatchObject({ _tag: "IdempotencyInFlightError" })
         expect(yield* numberOf(yield* SqlClient.SqlClient, blocked)).toBe(0)
+        const before = yield* answered
         const waiting = yield* Effect.fork(second)
+        yield* eventually(answered, (now) => now > before)
+        expect(yield* count("recordError")).toBe(0)
         yield* Deferred.succeed(ended, undefined)
         expect([yield* Fiber.join(first), yield* Fiber.join(waiting)]).toEqual(["first", "first"])
       })
@@ -189,24 +197,27 @@ const suite = <I, S extends { readonly url: string }>(
       })
     )
 
-    it.scoped("more than go in one statement may have been stored or removed, all but one", () =>
-      Effect.gen(function* () {
-        const { claims, driver } = yield* setup
-        const keys = Array.from({ length: 501 }, freshIds)
-        const [last] = keys.slice(-1)
-        if (last === undefined) return yield* Effect.dieMessage("no keys")
-        const members = keys.map((identifiers) => ({ identifiers, request: insertBy("u") }))
-        const storing = Effect.timeout(Effect.flip(driver.insert(members, { allOrNothing: false })), "20 seconds")
-        expect(yield* whileHeld(inserting(last), storing)).toMatchObject({ reason: "Timeout", applied: "unknown" })
-        const stored = yield* driver.insert(members, { allOrNothing: false })
-        expect(stored.at(-1)).toMatchObject({ _tag: "Inserted" })
+    it.scoped(
+      "more than go in one statement may have been stored or removed, all but one",
+      () =>
+        Effect.gen(function* () {
+          const { claims, driver } = yield* setup
+          const keys = Array.from({ length: 501 }, freshIds)
+          const [last] = keys.slice(-1)
+          if (last === undefined) return yield* Effect.dieMessage("no keys")
+          const members = keys.map((identifiers) => ({ identifiers, request: insertBy("u") }))
+          const storing = Effect.timeout(Effect.flip(driver.insert(members, { allOrNothing: false })), "50 seconds")
+          expect(yield* whileHeld(inserting(last), storing)).toMatchObject({ reason: "Timeout", applied: "unknown" })
+          const stored = yield* driver.insert(members, { allOrNothing: false })
+          expect(stored.at(-1)).toMatchObject({ _tag: "Inserted" })
 
-        const removing = Effect.timeout(Effect.flip(driver.remove(keys)), "20 seconds")
-        expect(yield* whileHeld(locking(last), removing)).toMatchObject({ reason: "Timeout", applied: "unknown" })
-        const removed = yield* driver.remove(keys)
-        expect(removed.at(-1)).toBe(true)
-        expect(yield* claims.read(keys)).toEqual(keys.map(() => undefined))
-      })
+          const removing = Effect.timeout(Effect.flip(driver.remove(keys)), "50 seconds")
+          expect(yield* whileHeld(locking(last), removing)).toMatchObject({ reason: "Timeout", applied: "unknown" })
+          const removed = yield* driver.remove(keys)
+          expect(removed.at(-1)).toBe(true)
+          expect(yield* claims.read(keys)).toEqual(keys.map(() => undefined))
+        }),
+      120_000
     )
 
     it.scoped("nobody who subscribes to its changes, or removes it, waits for that transaction", () =>

@@ -5,14 +5,21 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import { type Idempotency, type IdempotencyTransactions, withIdempotency } from "../../src/index.js"
+import {
+  type Idempotency,
+  IdempotencyIdentifiers,
+  IdempotencyRepository,
+  type IdempotencyTransactions,
+  withIdempotency
+} from "../../src/index.js"
 import { layerSql, SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
 import { Mariadb, mysqlClient, Postgres, pgClient } from "../support/databases.js"
 import { blockedSessions, eventually, freshIds, numberOf } from "./fixtures.js"
 
-type Process = Context.Context<Idempotency | IdempotencyTransactions | SqlClient.SqlClient>
+type Process = Context.Context<Idempotency | IdempotencyRepository | IdempotencyTransactions | SqlClient.SqlClient>
 
 /** Of `blocked`: how many sessions wait for a lock. */
 const suite = <Server, E>(
@@ -106,24 +113,60 @@ const suite = <Server, E>(
       })
     )
 
-    it.scoped("a call within one sees what has been recorded since it was opened", () =>
+    /** What a transaction that has read the table is told of the key, once others have done something to it. */
+    const toldAfter = <A, E2, R>(process: Process, key: string, others: Effect.Effect<A, E2, R>) =>
       Effect.gen(function* () {
-        const [one, other] = yield* processes
-        const { idempotencyKey: key } = freshIds()
-        const sql = Context.get(other, SqlClient.SqlClient)
-        const [opened, recorded] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const sql = Context.get(process, SqlClient.SqlClient)
+        const [opened, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
         const late = Effect.gen(function* () {
           // On MySQL this is what all later reads see.
           yield* sql`SELECT count(*) FROM idempotency_records`
           yield* Deferred.succeed(opened, undefined)
-          yield* Deferred.await(recorded)
+          yield* Deferred.await(done)
           return yield* credit(key)
         })
-        const open = yield* Effect.fork(inTransaction(other, late))
+        const open = yield* Effect.fork(inTransaction(process, late))
         yield* Deferred.await(opened)
-        yield* Effect.provide(credit(key, "credited"), one)
-        yield* Deferred.succeed(recorded, undefined)
-        expect(yield* Fiber.join(open)).toBe("credited")
+        yield* others
+        yield* Deferred.succeed(done, undefined)
+        return yield* Effect.either(Fiber.join(open))
+      })
+
+    it.scoped("a call within one sees what has been recorded since it was opened", () =>
+      Effect.gen(function* () {
+        const [one, other] = yield* processes
+        const { idempotencyKey: key } = freshIds()
+        const recorded = Effect.provide(credit(key, "credited"), one)
+        expect(yield* toldAfter(other, key, recorded)).toEqual(Either.right("credited"))
+      })
+    )
+
+    it.scoped("a call within one sees that a claim that was live has been completed", () =>
+      Effect.gen(function* () {
+        const [one, other] = yield* processes
+        const { idempotencyKey: key } = freshIds()
+        const [begun, ended] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const owner = yield* Deferred.succeed(begun, undefined).pipe(
+          Effect.zipRight(Deferred.await(ended)),
+          Effect.as("claimed"),
+          withIdempotency("credit", key, { onStorageFailure: "fail" }),
+          Effect.provide(one),
+          Effect.fork
+        )
+        yield* Deferred.await(begun)
+        const completed = Effect.zipRight(Deferred.succeed(ended, undefined), Fiber.join(owner))
+        expect(yield* toldAfter(other, key, completed)).toEqual(Either.right("claimed"))
+      })
+    )
+
+    it.scoped("a call within one does not replay what has been reset since it was opened", () =>
+      Effect.gen(function* () {
+        const [one, other] = yield* processes
+        const { idempotencyKey: key } = freshIds()
+        const ids = yield* IdempotencyIdentifiers.from({ operation: "credit", idempotencyKey: key })
+        yield* Effect.provide(credit(key, "withdrawn"), one)
+        const reset = Context.get(one, IdempotencyRepository).reset(ids)
+        expect(yield* toldAfter(other, key, reset)).toEqual(Either.right("run again"))
       })
     )
 

@@ -4,46 +4,26 @@ import { expect, layer } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import type { Driver } from "../../src/internal/protocol.js"
-import { runAnywhere } from "../../src/internal/sql/connections.js"
-import { makeSqlDriver } from "../../src/internal/sql/driver.js"
-import { makeRecords, type Run } from "../../src/internal/sql/records.js"
-import { makeStatements } from "../../src/internal/sql/statements.js"
-import { defaultTable, dialectOf } from "../../src/internal/sql/table.js"
 import { SqlIdempotencyRepository } from "../../src/sql.js"
 import { Mariadb, mysqlClient, Postgres, pgClient, SqliteFile, sqliteClient } from "../support/databases.js"
-import { claimBy, completeBy, freshIds, insertBy, repositoryOf, rowsOf } from "./fixtures.js"
-
-const changesOfNobody = { of: () => Effect.succeed(Effect.never), unsafeNotify: () => undefined }
+import { claimBy, completeBy, driverBy, freshIds, insertBy, repositoryOf, rowsOf } from "./fixtures.js"
 
 /** A driver whose first write comes after what is done meanwhile. */
 const slowDriver = Effect.gen(function* () {
-  const client = yield* SqlClient.SqlClient
-  const dialect = yield* dialectOf(client)
-  const statements = makeStatements({ dialect, table: defaultTable, channel: "", lockTimeout: 250 })
   const [reached, goOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-  const run = runAnywhere(client, dialect, 250)
   const writes = (text: string) => /\b(UPDATE|DELETE FROM) ["`]/.test(text)
-  const pausing: Run = (text, parameters) =>
-    writes(text)
-      ? Deferred.succeed(reached, undefined).pipe(
-          Effect.zipRight(Deferred.await(goOn)),
-          Effect.zipRight(run(text, parameters))
-        )
-      : run(text, parameters)
-  const driver = makeSqlDriver({
-    records: makeRecords(pausing, statements),
-    waitsLong: dialect === "mysql",
-    bounded: identity,
-    claims: undefined,
-    changes: changesOfNobody,
-    atomically: (body) => body(makeRecords(pausing, statements)),
-    objection: () => Effect.succeed(undefined),
-    list: undefined
-  })
+  const driver = yield* driverBy(
+    (run) => (text, parameters) =>
+      writes(text)
+        ? Deferred.succeed(reached, undefined).pipe(
+            Effect.zipRight(Deferred.await(goOn)),
+            Effect.zipRight(run(text, parameters))
+          )
+        : run(text, parameters)
+  )
   const meanwhile = <A, E, R>(others: Effect.Effect<A, E, R>) =>
     Deferred.await(reached).pipe(Effect.zipRight(others), Effect.zipRight(Deferred.succeed(goOn, undefined)))
   return { driver, meanwhile }

@@ -53,7 +53,7 @@ export const unlessBusy = (patience: number) =>
     patience,
     () =>
       new SqlError({
-        cause: Object.assign(new Error("a transaction of this process has the database"), { code: "SQLITE_BUSY" }),
+        cause: Object.assign(new Error("the database is busy"), { code: "SQLITE_BUSY" }),
         message: "Busy"
       })
   )

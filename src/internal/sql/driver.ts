@@ -248,14 +248,19 @@ export const makeSqlDriver = ({
     )
 
   /** Each by itself: what others do to one key, or hold its row for, is no reason not to renew another. */
-  const renewApart = (leases: ReadonlyArray<Protocol.For<Protocol.RenewRequest>>) =>
-    Effect.flatMap(records.readMany(leases.map(({ identifiers }) => identifiers)), (found) =>
+  const renewApart = (leases: ReadonlyArray<Protocol.For<Protocol.RenewRequest>>) => {
+    const all = leases.map(({ identifiers }) => identifiers)
+    // Which of them it is, only a look at each tells.
+    const isOneHeld = Effect.catchIf(Effect.as(records.available(all), false), isLockTimeout, () =>
+      Effect.succeed(true)
+    )
+    return Effect.flatMap(Effect.zip(records.readMany(all), isOneHeld), ([found, promptly]) =>
       Effect.forEach(
         leases,
         ({ identifiers, request }, index) =>
           Effect.catchIf(
-            settle(identifiers, (state, now) => transition.renew(state, request, now), found[index], true),
-            isMembersFault,
+            settle(identifiers, (state, now) => transition.renew(state, request, now), found[index], promptly),
+            (error) => isMembersFault(error) || isConflict(error),
             (error) =>
               Effect.succeed<Protocol.RenewReply>({
                 _tag: "Failed",
@@ -265,6 +270,7 @@ export const makeSqlDriver = ({
         { concurrency: 8 }
       )
     )
+  }
 
   const renew: Protocol.Driver["renew"] = (leases) => {
     const byLease = Array.groupBy(leases, ({ request }) => String(Math.ceil(request.lease)))

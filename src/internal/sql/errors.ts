@@ -86,10 +86,19 @@ export const isMembersFault = (error: unknown): boolean => isLockTimeout(error) 
 export const isDuplicate = (error: unknown): boolean =>
   /^(23505|ER_DUP_ENTRY|SQLITE_CONSTRAINT_(PRIMARYKEY|UNIQUE))$/.test(codeOf(error) ?? "")
 
-/** Of what went in parts (`isPartly`), an earlier one may have taken effect where this one did not. */
+/**
+ * What `mayBeApplied` is never told to have changed nothing, though the statement that failed did: an earlier part of it
+ * may have taken effect, or it has to be sent again as it is.
+ */
 export const storageError =
-  (operation: string, method: string, isPartly = false) =>
+  (operation: string, method: string, mayBeApplied = false) =>
   (cause: unknown): IdempotencyStorageError => {
     const { applied, reason } = sort(cause)
-    return new IdempotencyStorageError({ operation, method, reason, applied: isPartly ? "unknown" : applied, cause })
+    return new IdempotencyStorageError({
+      operation,
+      method,
+      reason,
+      applied: mayBeApplied ? "unknown" : applied,
+      cause
+    })
   }

@@ -87,8 +87,8 @@ export const makeHolding = (statements: Statements): Holding => {
   }
 
   /**
-   * What another has recorded, or is running, is read and not locked: others would wait for a transaction that only
-   * looks. What may be claimed is locked, and judged again, as is what is too new for the transaction to see.
+   * What another has recorded, or is running, is read, and locked no more than the insert that met it has done: others
+   * would wait for a transaction that only looks. What may be claimed is locked, and judged again.
    */
   const judge = (run: Run, request: Request, token: string): Effect.Effect<Held, SqlError> => {
     const records = makeRecords(run, statements)
@@ -105,7 +105,7 @@ export const makeHolding = (statements: Statements): Holding => {
         done ? { _tag: "Held", attempt: reply.attempt, fingerprint: state?.fingerprint } : { _tag: "Changed" }
       )
     }
-    return Effect.flatMap(records.read(request.identifiers), (found) => judged(found, false))
+    return Effect.flatMap(records.readCurrent(request.identifiers), (found) => judged(found, false))
   }
 
   return {

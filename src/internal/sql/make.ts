@@ -72,7 +72,10 @@ export const makeSql = ({
     const statements = makeStatements({ dialect, table, channel, lockTimeout: patience })
     const run = runAnywhere(client, dialect, patience)
 
-    const probe = Effect.mapError(answeredWithin(startupTimeout)(run(statements.probe, [])), storageError("", "probe"))
+    const probe = Effect.forEach(statements.probe, (text) => run(text, []), { discard: true }).pipe(
+      answeredWithin(startupTimeout),
+      Effect.mapError(storageError("", "probe"))
+    )
     yield* startup === "fail"
       ? probe
       : Effect.catchAll(probe, (error) =>

@@ -80,6 +80,8 @@ export const foundOf = (row: Row): Found => ({
 export interface Records {
   readonly now: Effect.Effect<number, SqlError>
   readonly read: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Found, SqlError>
+  /** The same in a transaction, as it is and not as of the transaction's start. */
+  readonly readCurrent: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Found, SqlError>
   /** The same in a transaction, which then holds the row. */
   readonly readLocked: (identifiers: IdempotencyIdentifiers) => Effect.Effect<Found, SqlError>
   readonly readMany: (identifiers: ReadonlyArray<IdempotencyIdentifiers>) => Effect.Effect<Array<Found>, SqlError>
@@ -149,6 +151,9 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
       return at === undefined ? Effect.map(now, answer) : Effect.succeed(answer(at))
     })
 
+  const readBy = (statement: string) => (identifiers: IdempotencyIdentifiers) =>
+    Effect.map(run(statement, identityOf(identifiers)), (result) => foundOf(first(result)))
+
   /** What is done for many in one statement; for none where the database would not tell for which it was. */
   const together = <A>(
     statement: ((count: number) => string) | undefined,
@@ -164,10 +169,9 @@ export const makeRecords = (run: Run, statements: Statements): Records => {
 
   return {
     now,
-    read: (identifiers) =>
-      Effect.map(run(statements.read, identityOf(identifiers)), (result) => foundOf(first(result))),
-    readLocked: (identifiers) =>
-      Effect.map(run(statements.readLocked, identityOf(identifiers)), (result) => foundOf(first(result))),
+    read: readBy(statements.read),
+    readCurrent: readBy(statements.readCurrent),
+    readLocked: readBy(statements.readLocked),
     readMany: (identifiers) => Effect.map(Effect.forEach(chunked(identifiers), readChunk), (chunks) => chunks.flat()),
     available: (identifiers) => Effect.asVoid(together(statements.available, identifiers, identityOf)),
     insert: (identifiers, state) =>

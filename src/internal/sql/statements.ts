@@ -148,6 +148,11 @@ export interface Statements {
   readonly claim: ((count: number) => string) | undefined
   /** → one row: `now`, and the columns, `null` where there is no row. Parameters: identity. */
   readonly read: string
+  /**
+   * In a transaction: the row as it is, and no row where there is none. MySQL would show it as of the transaction's first
+   * read, but not to whoever locks it against writes.
+   */
+  readonly readCurrent: string
   /** The same, and locks the row against others until the transaction ends. */
   readonly readLocked: string
   /** → `now` and the columns of the rows there are. Parameters: identities. */
@@ -171,8 +176,11 @@ export interface Statements {
   readonly await: string
   /** Deletes expired rows, as many as the limit says. */
   readonly reap: (limit: number) => string
-  /** Answers if the table is there, with these columns, and on Postgres of these types. */
-  readonly probe: string
+  /**
+   * Answer if the table is there, with these columns, and on Postgres of these types; and on MySQL, if a row can be asked
+   * for without waiting for it, which needs no right to write.
+   */
+  readonly probe: ReadonlyArray<string>
 }
 
 /** Postgres counts in 32 bits, and neither database knows of infinity. */
@@ -221,6 +229,8 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
     .map((column) => `r.${column} = ?`)
     .join(" AND ")}`
 
+  const readHere = `SELECT ${now} AS now, r.* FROM ${full} AS r WHERE ${here}`
+
   // Told only if somebody waits: the notifications of Postgres make commits wait for each other.
   const notification =
     dialect === "postgres"
@@ -263,9 +273,8 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
         ),
     now: `SELECT ${now} AS now`,
     read: finish(read),
-    readLocked: finish(
-      dialect === "sqlite" ? read : `SELECT ${now} AS now, r.* FROM ${full} AS r WHERE ${here} FOR UPDATE`
-    ),
+    readCurrent: isMysql ? `${readHere} LOCK IN SHARE MODE` : finish(read),
+    readLocked: finish(dialect === "sqlite" ? read : `${readHere} FOR UPDATE`),
     readMany: bySize((count) => finish(`SELECT ${now} AS now, r.* FROM ${full} AS r WHERE ${among(identity, count)}`)),
     insert: bySize((count) =>
       finish(
@@ -322,6 +331,9 @@ UPDATE ${full} AS r SET ${renewed("at", "lease", "shortest")} FROM terms, mine A
           return `DELETE ${expired} ${oldest}`
       }
     },
-    probe: `SELECT ${columns.join(", ")}, awaited FROM ${full} WHERE 1 = 0${typed}`
+    probe: [
+      `SELECT ${columns.join(", ")}, awaited FROM ${full} WHERE 1 = 0${typed}`,
+      ...(isMysql ? ["SELECT 1 FROM (SELECT 1 AS one) AS one FOR UPDATE NOWAIT"] : [])
+    ]
   }
 }
