@@ -52,7 +52,8 @@ export type IdempotencyKey = string & Brand.Brand<"IdempotencyKey">
 
 /**
  * What a derived key stands for: an entity, what is done to it, and with which parameters. No `params` and empty ones
- * are the same. `derive` takes them if they are JSON by type.
+ * are the same. `derive` takes them if they are JSON by type; an instance of a class without properties of its own has
+ * no JSON form.
  *
  * @since 0.1.0
  * @category models
@@ -73,7 +74,8 @@ export interface IdempotencyKeySchema extends Schema.Schema<IdempotencyKey, stri
   /**
    * A deterministic key: 32 hexadecimal characters, of SHA-256 over the length-prefixed parts, with `params` in
    * their RFC 8785 form, so that the order of properties does not matter. Unambiguous: `("a", "b:c")` and
-   * `("a:b", "c")` differ. Throws `IdempotencyValidationError` if `params` has no JSON form.
+   * `("a:b", "c")` differ. Throws `IdempotencyValidationError` if `params` has no JSON form, as an instance of a class
+   * without properties of its own.
    *
    * @example
    * ```ts
@@ -185,7 +187,9 @@ export const IdempotencyKey: IdempotencyKeySchema = Object.assign(keySchema, {
     readonly params?: { readonly [key: string]: Json | undefined } | undefined
   }): IdempotencyKey => {
     if (!isWellFormed(entityId) || !isWellFormed(action)) throw invalidParams("a part holds a lone surrogate")
-    if (canonicalParams(params) === undefined) return keyOf(sha256Hex(`${entityId}:${action}`).slice(0, 32))
+    // `null`, which the type excludes, is Python's `None`.
+    const canonical = canonicalParams(params ?? undefined)
+    if (canonical === undefined) return keyOf(sha256Hex(`${entityId}:${action}`).slice(0, 32))
     const text = Either.getOrThrowWith(
       Either.try({ try: () => pythonJson(params as Json), catch: (cause) => String(cause) }),
       invalidParams

@@ -89,7 +89,8 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
     >
     /**
      * Operators: lets a key run again; whether there was anything. `IdempotencyInFlightError` while an owner is
-     * running, unless forced: the owner then loses its key and is interrupted at its next renewal.
+     * running, unless forced: the owner then loses its key and is interrupted at its next renewal. Its finished steps are
+     * kept, and not run again.
      */
     readonly reset: (
       identifiers: IdempotencyIdentifiers,
@@ -149,7 +150,7 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
    * It holds successes and recorded failures, and compares fingerprints as the store does. `reset`, `resolve` and
    * `delete` through this repository clear it; other processes may replay the old result for up to `timeToLive`.
    *
-   * `get`, `getMany`, `inspect` and `claims.read` may be answered from the cache too. `IdempotencyValidationError` if an
+   * `get`, `getMany` and `claims.read` may be answered from the cache too; `inspect` asks the store. `IdempotencyValidationError` if an
    * option is out of its bounds.
    *
    * @example
@@ -184,8 +185,8 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
    *
    * A result is bound to its identity, to its kind (success, failure, or step and its name) and to the attempt that
    * ended with it, which is known by the token of its claim. What was changed, moved to another record, taken from
-   * an earlier attempt, or encrypted under a key that is not given is never replayed and never run again:
-   * `IdempotencyResultUnavailableError`. A step is bound to its identity and name alone, as later attempts are given it
+   * an earlier attempt, or encrypted under a key that is not given is `IdempotencyResultUnavailableError`: never replayed
+   * and never run again until `reset`, which drops steps that will never be decrypted. A step is bound to its identity and name alone, as later attempts are given it
    * too. Whoever may write to the store can still delete a record, or put a whole old record back.
    *
    * `withIdempotentTransaction`: the `IdempotencyTransactions` of the SQL layer write rows themselves. Given to this layer

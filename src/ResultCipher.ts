@@ -124,7 +124,7 @@ export class ResultCipher extends Context.Tag("effect-idempotency/ResultCipher")
    * @since 0.1.0
    * @category errors
    */
-  static readonly Undecryptable: new (message: string) => Error = Undecryptable
+  static readonly Undecryptable: new (message: string, options?: ErrorOptions) => Error = Undecryptable
 }
 
 /**

@@ -93,7 +93,7 @@ const layerWith = <E1 = never, R1 = never, E2 = never, R2 = never>({
  * this process agrees with the durable store's: the difference between the two, within `fastTimeToLive`, is how much
  * longer an expired result may be replayed.
  *
- * `get`, `getMany`, `inspect` and `claims.read` may be answered from copies too.
+ * `get`, `getMany` and `claims.read` may be answered from copies too; `inspect` asks the durable store.
  *
  * @example
  * ```ts

@@ -181,6 +181,11 @@ describe("deriveCompatible", () => {
     )
   })
 
+  it("takes null for no parameters, as Python takes None, of callers without types", () => {
+    const none = IdempotencyKey.deriveCompatible({ entityId: "e", action: "a" })
+    expect(IdempotencyKey.deriveCompatible(JSON.parse('{"entityId":"e","action":"a","params":null}'))).toBe(none)
+  })
+
   it("refuses what Python could not hash, with a validation error", () => {
     for (const source of [
       { entityId: "\ud800", action: "a" },

@@ -3,6 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import { Idempotency } from "../src/Idempotency.js"
 import { IdempotencyDomainService } from "../src/IdempotencyDomainService.js"
 import { IdempotencyMetrics } from "../src/IdempotencyMetrics.js"
@@ -45,6 +46,7 @@ for (const [name, before] of [
         store,
         context,
         claims: Context.get(context, IdempotencyRepository).claims,
+        inspect: Context.get(context, IdempotencyRepository).inspect(ids()),
         /** What a process without copies is told. */
         claimElsewhere: Context.get(elsewhere, IdempotencyRepository).claims.claim(ids(), claimBy("c", "f")),
         cipherIsAway: Effect.sync(() => {
@@ -63,6 +65,18 @@ for (const [name, before] of [
         expect(yield* claims.claim(ids(), claimBy("b", "f"))).toMatchObject(replayed)
         expect(store.calls).toEqual(["claim", "complete"])
         expect(yield* claimElsewhere).toMatchObject(replayed)
+      })
+    )
+
+    it.scoped("tells operators what is stored by now, decrypted", () =>
+      Effect.gen(function* () {
+        const { claims, inspect, store } = yield* setup
+        yield* claims.claim(ids(), claimBy("a", "f"))
+        yield* claims.complete(ids(), completeBy("a", "f"))
+        yield* meanwhile
+        yield* store.contents.reset(ids(), { force: false })
+        yield* store.contents.complete(ids(), completeBy("b", "f", { encoded: 'enc1.t.sealed "anew"' }))
+        expect(yield* inspect).toMatchObject(Option.some({ token: "b", outcome: { encoded: '"anew"' } }))
       })
     )
 
@@ -96,3 +110,31 @@ for (const [name, before] of [
     )
   })
 }
+
+it.scoped("above copies, too, operators are told what is stored by now, decrypted", () =>
+  Effect.gen(function* () {
+    const [fast, durable] = [makeWatchedStore("fast"), makeWatchedStore("durable")]
+    const cipher = Layer.succeed(ResultCipher, {
+      encrypt: (text) => Effect.succeed(`sealed ${text}`),
+      decrypt: (text) => Effect.succeed(text.slice("sealed ".length))
+    })
+    const encryptedOver = (layer: Layer.Layer<IdempotencyRepository>) =>
+      Effect.map(
+        Layer.build(IdempotencyRepository.layerEncrypted().pipe(Layer.provide([layer, cipher]))),
+        Context.get(IdempotencyRepository)
+      )
+    const { claims, inspect } = yield* encryptedOver(
+      Layer.orDie(TieredIdempotencyRepository.layerWith({ fast: fast.layer, durable: durable.layer }))
+    )
+    yield* claims.claim(ids(), claimBy("a", "f"))
+    yield* claims.complete(ids(), completeBy("a", "f"))
+    yield* meanwhile
+    expect(fast.calls).toContain("insert")
+    const beside = yield* encryptedOver(durable.layer)
+    yield* beside.reset(ids())
+    yield* beside.claims.complete(ids(), completeBy("b", "f", { encoded: '"anew"' }))
+    fast.calls.length = 0
+    expect(yield* inspect(ids())).toMatchObject(Option.some({ token: "b", outcome: { encoded: '"anew"' } }))
+    expect(fast.calls).toEqual([])
+  })
+)

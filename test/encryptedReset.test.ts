@@ -1,9 +1,13 @@
 /** What `reset` makes of steps that are encrypted: those that will never be read do not keep their key. */
 import { expect, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
+import * as TestClock from "effect/TestClock"
 import { Idempotency } from "../src/Idempotency.js"
 import { IdempotencyDomainService } from "../src/IdempotencyDomainService.js"
 import { IdempotencyMetrics } from "../src/IdempotencyMetrics.js"
@@ -11,6 +15,7 @@ import { IdempotencyRepository } from "../src/IdempotencyRepository.js"
 import { ResultCipher } from "../src/ResultCipher.js"
 import { withIdempotency } from "../src/withIdempotency.js"
 import { withIdempotentStep } from "../src/withIdempotentStep.js"
+import { recordingLogs } from "./support/recordingLogs.js"
 import { claimBy, completeBy, ids, makeWatchedStore, type WatchedStore } from "./support/watchedStore.js"
 
 const keyOf = (id: string, fill: number) => ({ id, key: Redacted.make(new Uint8Array(32).fill(fill)) })
@@ -42,9 +47,9 @@ const setup = (cipher: Layer.Layer<ResultCipher>) =>
       withIdempotency("o", "k"),
       Effect.provide(context)
     )
-    const { reset } = Context.get(context, IdempotencyRepository)
+    const repository = Context.get(context, IdempotencyRepository)
     const stored = Effect.map(store.contents.read([ids()]), ([state]) => state)
-    return { call, reset: reset(ids(), { force: true }), store, stored }
+    return { call, repository, reset: repository.reset(ids(), { force: true }), store, stored }
   })
 
 it.scoped("steps that do not open are dropped: the key is free, and its attempts go on", () =>
@@ -54,6 +59,81 @@ it.scoped("steps that do not open are dropped: the key is free, and its attempts
     expect(yield* stored).toMatchObject({ _tag: "Released", attempt: 1, steps: [], fingerprint: undefined })
     expect(yield* call).toBe("again 1")
     expect(yield* stored).toMatchObject({ _tag: "Completed", attempt: 2 })
+  })
+)
+
+it.scoped("an owner whose steps were dropped is refused from then on", () =>
+  Effect.gen(function* () {
+    const { call, repository, reset, stored } = yield* setup(cipherOf(newer))
+    const { claims } = repository
+    expect(yield* reset).toBe(true)
+    const released = yield* stored
+    expect(released).toMatchObject({ _tag: "Released", token: "crashed" })
+    expect(yield* claims.complete(ids(), completeBy("crashed"))).toEqual({ _tag: "Superseded", record: undefined })
+    expect(yield* claims.claim(ids(), { ...claimBy("crashed"), guarantee: "at-most-once" })).toEqual({
+      _tag: "Refused"
+    })
+    expect(yield* stored).toEqual(released)
+    expect(yield* call).toBe("again 1")
+  })
+)
+
+it.scoped("that steps are dropped is logged, without what identifies their key", () =>
+  Effect.gen(function* () {
+    const { layer, logs } = recordingLogs()
+    const kept = yield* setup(cipherOf(newer, older))
+    yield* Effect.provide(kept.reset, layer)
+    expect(logs).toEqual([])
+    const { reset } = yield* setup(cipherOf(newer))
+    yield* Effect.provide(reset, layer)
+    expect(logs).toEqual([
+      {
+        level: "WARN",
+        message: 'idempotency: steps of "o" are dropped, as they cannot be decrypted',
+        annotations: { "idempotency.operation": "o", "idempotency.key.hash": expect.stringMatching(/^[0-9a-f]{16}$/) }
+      }
+    ])
+  })
+)
+
+it.scoped("the log tells why: steps are dropped, a result is not recorded", () =>
+  Effect.gen(function* () {
+    const causes: Array<string> = []
+    const logger = Logger.make(({ cause }) => causes.push(Cause.pretty(cause)))
+    const { reset } = yield* setup(cipherOf(newer))
+    const away = Layer.succeed(ResultCipher, {
+      encrypt: () => Effect.fail(new Error("the key service is away")),
+      decrypt: () => Effect.fail(new Error("the key service is away"))
+    })
+    const { claims } = Context.get(yield* processOver(makeWatchedStore(), away), IdempotencyRepository)
+    yield* Effect.zipRight(reset, claims.complete(ids(), completeBy("a"))).pipe(
+      Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+    )
+    expect(causes).toEqual([
+      expect.stringContaining("under a key that is not given here"),
+      expect.stringContaining("the key service is away")
+    ])
+  })
+)
+
+it.scoped("steps in a form of another version are kept, and those of another kind are not", () =>
+  Effect.gen(function* () {
+    for (const [encoded, isKept] of [
+      ["enc2.s.older.AAAA", true],
+      ["enc1.t.older.AAAA", false]
+    ] as const) {
+      const { call, reset, store, stored } = yield* setup(cipherOf(older))
+      yield* store.contents.reset(ids(), { force: true })
+      yield* store.contents.claim(ids(), claimBy("other"))
+      yield* store.contents.saveStep(ids(), { token: "other", name: "ship", encoded })
+      expect(yield* reset).toBe(true)
+      expect(yield* stored).toMatchObject({
+        _tag: "Released",
+        token: "other",
+        steps: isKept ? [{ name: "reserve" }, { name: "ship" }] : []
+      })
+      expect(yield* Effect.either(call)).toMatchObject(isKept ? { left: unavailable } : { right: "again 1" })
+    }
   })
 )
 
@@ -76,7 +156,7 @@ it.scoped("steps that open are kept", () =>
     const { call, reset, store, stored } = yield* setup(cipherOf(newer, older))
     expect(yield* reset).toBe(true)
     expect(yield* stored).toMatchObject({ _tag: "Released", attempt: 1, steps: [{ name: "reserve" }] })
-    expect(store.calls.filter((method) => method === "complete")).toEqual([])
+    expect(store.calls.filter((method) => method === "insert")).toEqual([])
     expect(yield* call).toBe("r-1")
   })
 )
@@ -115,7 +195,7 @@ it.scoped("who claims the key meanwhile keeps it", () =>
   Effect.gen(function* () {
     for (const [meanwhile, after] of [
       ["reset", "read"],
-      ["read", "complete"]
+      ["read", "insert"]
     ] as const) {
       const { reset, store, stored } = yield* setup(cipherOf(newer))
       store.beforeReply = (method) =>
@@ -130,11 +210,11 @@ it.scoped("who claims the key meanwhile keeps it", () =>
 
 it.scoped("a store that fails meanwhile is told, and the next reset frees the key", () =>
   Effect.gen(function* () {
-    for (const failing of ["read", "complete"] as const) {
+    for (const failing of ["read", "insert"] as const) {
       const { call, reset, store } = yield* setup(cipherOf(newer))
       store.beforeReply = (method) =>
         Effect.sync(() => {
-          if (method === (failing === "read" ? "reset" : "complete")) store.health = "failing"
+          if (method === (failing === "read" ? "reset" : "insert")) store.health = "failing"
         })
       expect(yield* Effect.flip(reset)).toMatchObject({
         _tag: "IdempotencyStorageError",
@@ -149,3 +229,23 @@ it.scoped("a store that fails meanwhile is told, and the next reset frees the ke
     }
   })
 )
+
+it.scoped("a reset that takes too long frees the key all the same", () =>
+  Effect.gen(function* () {
+    const { call, reset, store, stored } = yield* setup(cipherOf(newer))
+    store.beforeReply = (method) => (method === "insert" ? Effect.sleep("2 seconds") : Effect.void)
+    const late = yield* Effect.fork(Effect.flip(reset))
+    yield* Effect.yieldNow().pipe(Effect.repeatN(50))
+    expect(yield* stored).toMatchObject({ _tag: "Completed" })
+    yield* TestClock.adjust("1 second")
+    expect(yield* Fiber.join(late)).toMatchObject({ method: "reset", reason: "Timeout", applied: "unknown" })
+    yield* TestClock.adjust("1 second")
+    expect(yield* stored).toMatchObject({ _tag: "Released", token: "crashed", steps: [] })
+    expect(yield* call).toBe("again 1")
+  })
+)
+
+it("an error of a text that will never be decrypted may tell its cause", () => {
+  const cause = new Error("destroyed")
+  expect(new ResultCipher.Undecryptable("its key is gone", { cause }).cause).toBe(cause)
+})

@@ -106,6 +106,21 @@ describe("a local cache", () => {
     })
   )
 
+  it.scoped("tells operators what the store holds, whatever it has a copy of", () =>
+    Effect.gen(function* () {
+      const { calls, claim, repository, settle, store } = yield* makeCached()
+      yield* settle("1")
+      yield* claim("1")
+      yield* store.contents.reset(ids("1"), { force: false })
+      calls()
+      expect(yield* repository.inspect(ids("1"))).toMatchObject(Option.some({ _tag: "Released", attempt: 1 }))
+      expect(calls()).toEqual(["read"])
+      yield* store.contents.claim(ids("1"), claimBy("later"))
+      const above = yield* cacheBefore({ ...store, layer: Layer.succeed(IdempotencyRepository, repository) })
+      expect(yield* above.inspect(ids("1"))).toMatchObject(Option.some({ _tag: "Processing", attempt: 2 }))
+    })
+  )
+
   it.scoped("compares fingerprints", () =>
     Effect.gen(function* () {
       const { calls, claim, settle } = yield* makeCached()

@@ -1,4 +1,5 @@
 /** What a store holds of results, encrypted on the way to it and decrypted on the way back. */
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
@@ -8,8 +9,8 @@ import type { IdempotencyTransactions } from "../IdempotencyTransactions.js"
 import type { ResultCipher } from "../ResultCipher.js"
 import { Undecryptable } from "./cipher.js"
 import type { ClaimReply, Completed, Corrupted, Driver, Outcome, Released, State, Step } from "./protocol.js"
+import { readStored } from "./protocol.js"
 import { resultUnavailable } from "./storedRecord.js"
-import { makeTokens } from "./tokens.js"
 import { logsAbout } from "./tracing.js"
 
 type Cipher = Context.Tag.Service<ResultCipher>
@@ -26,6 +27,12 @@ const byToken = "enc1.t."
 const byNumber = "enc1.n."
 const ofStep = "enc1.s."
 const isEnvelope = (stored: string): boolean => stored.startsWith("enc")
+
+/** A later release may read what this one cannot; what is of this version and not of its form, none will. */
+const unreadable = (stored: string): Error => {
+  if (!isEnvelope(stored)) return new Undecryptable("it is not encrypted")
+  return stored.startsWith("enc1.") ? new Undecryptable("it is of another kind") : new Error("it is of another version")
+}
 
 const kinds = { Success: "success", Failure: "failure" } as const
 
@@ -60,7 +67,7 @@ const makeSealing = (cipher: Cipher, plaintext: Plaintext) => {
       Effect.as(
         Effect.logWarning(
           `idempotency: a result of "${identifiers.operation}" is not recorded, as it cannot be encrypted; later callers will not get it`,
-          error
+          Cause.fail(error)
         ).pipe(logsAbout(identifiers)),
         unavailable
       )
@@ -73,9 +80,7 @@ const makeSealing = (cipher: Cipher, plaintext: Plaintext) => {
   ): Effect.Effect<string, Error> => {
     const [, letter = "", encrypted = ""] = envelope.exec(stored) ?? []
     if (letter !== "" && letters.includes(letter)) return careful(() => cipher.decrypt(encrypted, contextOf(letter)))
-    return plaintext === "accept" && !isEnvelope(stored)
-      ? Effect.succeed(stored)
-      : Effect.fail(new Undecryptable(isEnvelope(stored) ? "it is of another version or kind" : "it is not encrypted"))
+    return plaintext === "accept" && !isEnvelope(stored) ? Effect.succeed(stored) : Effect.fail(unreadable(stored))
   }
 
   const open = (identifiers: IdempotencyIdentifiers, record: Completed): Effect.Effect<Completed, Error> => {
@@ -129,6 +134,12 @@ const makeSealing = (cipher: Cipher, plaintext: Plaintext) => {
   return { open, openState, openSteps, seal, sealOrGiveUp, sealStep }
 }
 
+const logDropped = (identifiers: IdempotencyIdentifiers, error: Error): Effect.Effect<void> =>
+  Effect.logWarning(
+    `idempotency: steps of "${identifiers.operation}" are dropped, as they cannot be decrypted`,
+    Cause.fail(error)
+  ).pipe(logsAbout(identifiers))
+
 /** Nothing was sent. */
 const notSealed = (identifiers: IdempotencyIdentifiers | undefined, method: string) => (cause: Error) =>
   new IdempotencyStorageError({
@@ -142,22 +153,28 @@ const notSealed = (identifiers: IdempotencyIdentifiers | undefined, method: stri
 /** The driver, over a store that is given ciphertext alone. */
 export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plaintext): Driver => {
   const { open, openState, openSteps, seal, sealOrGiveUp, sealStep } = makeSealing(cipher, plaintext)
-  const tokens = makeTokens()
 
   /**
    * Steps outlive a reset. Those that nobody will ever read would keep the key from every caller: they go with a record
-   * that has none, and which is forgotten in its turn. Whoever claims the key meanwhile keeps it.
+   * that has none, and which is forgotten in its turn. It is under the token that was released, which stays refused.
+   * Whoever claims the key before that record keeps it. Between the record and its reset, which follows whatever becomes of
+   * the caller, nobody claims it, unless another operator frees it there: what is recorded after that may be forgotten,
+   * too.
    */
   const dropUndecryptable = (
     identifiers: IdempotencyIdentifiers,
-    { retention, steps }: Released
+    { _tag: _, steps, ...released }: Released
   ): Effect.Effect<void, IdempotencyStorageError> =>
     Effect.matchEffect(openSteps(identifiers, steps), {
       onFailure: (error) => {
         if (!(error instanceof Undecryptable)) return Effect.void
-        const request = { token: tokens.next(), outcome: unavailable, fingerprint: undefined, retention }
-        return Effect.flatMap(driver.complete(identifiers, request), (reply) =>
-          reply._tag === "Done" ? Effect.asVoid(driver.reset(identifiers, { force: false })) : Effect.void
+        const request = { ...released, outcome: unavailable, fingerprint: undefined }
+        return Effect.uninterruptible(
+          Effect.flatMap(driver.insert([{ identifiers, request }], { allOrNothing: false }), ([reply]) =>
+            reply?._tag === "Inserted"
+              ? Effect.zipRight(logDropped(identifiers, error), driver.reset(identifiers, { force: false }))
+              : Effect.void
+          )
         )
       },
       onSuccess: () => Effect.void
@@ -193,6 +210,9 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
         return Effect.succeed(reply)
     }
   }
+
+  const opened = (identifiers: ReadonlyArray<IdempotencyIdentifiers>, reading: ReturnType<Driver["read"]>) =>
+    Effect.flatMap(reading, (states) => Effect.forEach(identifiers, (ids, index) => openState(ids, states[index])))
 
   /** An owner that learns of a record learns that there is one, also where it cannot be read. */
   const openOrWithhold = (identifiers: IdempotencyIdentifiers, record: Completed): Effect.Effect<Completed> =>
@@ -246,7 +266,7 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
       Effect.tap(driver.reset(identifiers, request), (reply) =>
         reply._tag === "Reset"
           ? pipe(
-              driver.read([identifiers]),
+              readStored(driver, [identifiers]),
               Effect.flatMap(([state]) =>
                 state?._tag === "Released" ? dropUndecryptable(identifiers, state) : Effect.void
               ),
@@ -258,10 +278,8 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
             )
           : Effect.void
       ),
-    read: (identifiers) =>
-      Effect.flatMap(driver.read(identifiers), (states) =>
-        Effect.forEach(identifiers, (ids, index) => openState(ids, states[index]))
-      ),
+    read: (identifiers) => opened(identifiers, driver.read(identifiers)),
+    readStored: (identifiers) => opened(identifiers, readStored(driver, identifiers)),
     insert: (records, options) =>
       pipe(
         Effect.forEach(records, ({ identifiers, request }) =>

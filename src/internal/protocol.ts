@@ -261,6 +261,8 @@ export interface Driver {
   readonly read: (
     identifiers: ReadonlyArray<IdempotencyIdentifiers>
   ) => Effect.Effect<ReadonlyArray<State | Corrupted | undefined>, IdempotencyStorageError>
+  /** For operators: the same, past any copies. Not given by a store whose `read` is answered from none. */
+  readonly readStored?: Driver["read"] | undefined
   /**
    * Inserts each record where nothing is in the way; with `allOrNothing`, none unless all can be: then the reply tells
    * for each whether it was in the way. Only called with `allOrNothing` where `atomicTogether` says so.
@@ -289,3 +291,10 @@ export interface Driver {
    */
   readonly list?: ((request: ListRequest) => Effect.Effect<ListReply, IdempotencyStorageError>) | undefined
 }
+
+/** What is stored, past any copies. */
+export const readStored = (
+  driver: Driver,
+  identifiers: ReadonlyArray<IdempotencyIdentifiers>
+): ReturnType<Driver["read"]> =>
+  driver.readStored === undefined ? driver.read(identifiers) : driver.readStored(identifiers)

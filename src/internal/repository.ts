@@ -26,6 +26,7 @@ import { isJson } from "./hash.js"
 import { longestPage } from "./listing.js"
 import { metricsFromBeneath } from "./policyAndMetrics.js"
 import type { Driver, Outcome } from "./protocol.js"
+import { readStored } from "./protocol.js"
 import { encodeJson, recordOf, resultUnavailable, toInsert } from "./storedRecord.js"
 import { makeTokens } from "./tokens.js"
 import { inStorageSpan, isTraced } from "./tracing.js"
@@ -117,6 +118,10 @@ export const makeRepository = (
     const read = (method: string, identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
       pipe(driver.read(identifiers), bounded(identifiers, method, "no"))
 
+    /** For who decides by what is stored: another process may have made a copy old. */
+    const readPastCopies = (method: string, identifiers: ReadonlyArray<IdempotencyIdentifiers>) =>
+      pipe(readStored(driver, identifiers), bounded(identifiers, method, "no"))
+
     const refuseExpired = (records: ReadonlyArray<IdempotencyRecord>, now: number) => {
       const expired = records.find((record) => record.expiresAt.epochMillis <= now)
       return expired === undefined
@@ -153,7 +158,7 @@ export const makeRepository = (
             ? Effect.succeed([])
             : allOrNothing && duplicates.length > 0
               ? Effect.map(
-                  read(
+                  readPastCopies(
                     method,
                     first.map((record) => record.identifiers)
                   ),
@@ -244,7 +249,7 @@ export const makeRepository = (
         ),
 
       inspect: (identifiers) =>
-        Effect.flatMap(read("inspect", [identifiers]), ([state]) =>
+        Effect.flatMap(readPastCopies("inspect", [identifiers]), ([state]) =>
           state?._tag === "Corrupted"
             ? Effect.fail(resultUnavailable(identifiers, state.cause))
             : Effect.succeed(Option.fromNullable(state))

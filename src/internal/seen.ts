@@ -2,16 +2,20 @@
 import { hashParts } from "./hash.js"
 import type { Corrupted, State } from "./protocol.js"
 
-/** What an attempt can turn to under the same token. A lease that was renewed is the same lease. */
-const conditionOf = (state: State, now: number): string => {
+/**
+ * What an attempt can turn to under the same token. A lease that was renewed is the same lease, and a lapse under
+ * at-most-once the same lapse once a claim has written it down.
+ */
+const conditionOf = (state: State, now: number): ReadonlyArray<string> => {
   switch (state._tag) {
     case "Processing":
-      return now < state.leaseUntil ? "running" : "lapsed"
+      if (now < state.leaseUntil) return [state._tag, "running"]
+      return [state.guarantee === "at-most-once" ? "Unknown" : state._tag, "lapsed"]
     case "Unknown":
-      return state.reason
+      return [state._tag, state.reason]
     case "Completed":
     case "Released":
-      return ""
+      return [state._tag]
   }
 }
 
@@ -22,4 +26,4 @@ const conditionOf = (state: State, now: number): string => {
 export const seenOf = (state: State | Pick<Corrupted, "_tag">, now: number): string =>
   state._tag === "Corrupted"
     ? hashParts(state._tag)
-    : hashParts(state._tag, conditionOf(state, now), String(state.attempt), state.token)
+    : hashParts(...conditionOf(state, now), String(state.attempt), state.token)

@@ -5,6 +5,7 @@ import type { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { Call, followed, nowIn, waiting } from "./call.js"
 import type { Completed, CompleteReply, CompleteRequest, Corrupted, Driver, State } from "./protocol.js"
+import { readStored } from "./protocol.js"
 import { storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
 
@@ -159,6 +160,7 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
     ...driver,
     claim,
     read,
+    readStored: (identifiers) => readStored(driver, identifiers),
     complete,
     release: ending(driver.release),
     hold: ending(driver.hold),

@@ -1,9 +1,12 @@
 /** An operator confirms what the page showed: if something else is stored by then, nothing is done. */
 import { describe, expect, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { IdempotencyResultUnavailableError } from "../../src/IdempotencyError.js"
+import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import { claimBy } from "../support/requests.js"
 import {
   type Answer,
@@ -71,6 +74,27 @@ describe("reset", () => {
         expect([refused.status, wordsOf(refused.text)]).toEqual([409, changed])
         expect(yield* stateOf(repository)).toMatchObject({ _tag: "Completed", attempt: 2 })
       }
+    })
+  )
+
+  test(
+    "forgets no success of a later attempt where this process holds a copy of the earlier one",
+    Effect.gen(function* () {
+      const beside = yield* empty
+      const cache = IdempotencyRepository.layerLocalCache().pipe(
+        Layer.provide(Layer.succeed(IdempotencyRepository, beside))
+      )
+      const cached = Context.get(yield* Layer.build(cache), IdempotencyRepository)
+      const handler = yield* serve(cached, { readOnly: false })
+      yield* complete(beside, of, success)
+      yield* cached.get(of)
+      const page = yield* open(handler, "/reset")
+      yield* nextAttempt(beside)
+      yield* completedBy(beside, "second")
+      const refused = yield* send(handler, "/reset", page)
+      expect([refused.status, wordsOf(refused.text)]).toEqual([409, changed])
+      expect(wordsOf(refused.text)).toContain("Attempt 2")
+      expect(yield* stateOf(beside)).toMatchObject({ _tag: "Completed", attempt: 2 })
     })
   )
 
@@ -167,6 +191,7 @@ describe("reset", () => {
         new IdempotencyResultUnavailableError({ ...key, idempotencyKey: key.key, cause: `request ${count++} failed` })
       const handler = yield* serve({ ...repository, inspect }, { readOnly: false })
       const page = yield* open(handler, "/reset")
+      expect(wordsOf(page.text)).toContain("removed, unread, but for steps that may be decrypted later")
       expect((yield* send(handler, "/reset", page)).status).toBe(303)
       expect((yield* stateOf(repository))._tag).toBe("Released")
     })

@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import type { State } from "../../src/internal/protocol.js"
 import { seenOf } from "../../src/internal/seen.js"
-import { completed, held, lapsed, now, processing, released, unknown } from "../support/states.js"
+import { completed, held, lapsed, lapsedOnce, now, processing, released, unknown } from "../support/states.js"
 
 const states: ReadonlyArray<State> = [processing, lapsed, held, unknown, completed, released]
 
@@ -19,6 +19,13 @@ describe("what was seen", () => {
     expect(seenOf(renewed, now + 8_999)).toBe(seenOf(processing, now))
     expect(seenOf(processing, now + 1_000)).toBe(seenOf(lapsed, now + 60_000))
     expect(seenOf({ ...processing, steps: [{ name: "one", encoded: "1" }] }, now)).toBe(seenOf(processing, now))
+  })
+
+  it("is the same once a lapse under at-most-once is written down", () => {
+    expect(seenOf(lapsedOnce, now)).toBe(seenOf(unknown, now))
+    expect(seenOf(lapsedOnce, now - 1)).not.toBe(seenOf(unknown, now - 1))
+    expect(seenOf(lapsed, now)).not.toBe(seenOf(unknown, now))
+    expect(seenOf(held, now)).not.toBe(seenOf(unknown, now))
   })
 
   it("tells nobody the token", () => {

@@ -1,5 +1,6 @@
 /** What a real server holds of results that are encrypted. */
 import { describe, expect, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -13,6 +14,7 @@ import { ResultCipher } from "../../src/ResultCipher.js"
 import { RedisIdempotencyRepository } from "../../src/redis.js"
 import { withIdempotency } from "../../src/withIdempotency.js"
 import { withIdempotentStep } from "../../src/withIdempotentStep.js"
+import { dropsLostSteps } from "../support/droppedSteps.js"
 import { StandaloneRedis } from "../support/redisServers.js"
 
 class Declined extends Schema.TaggedError<Declined>()("Declined", { card: Schema.String }) {}
@@ -22,6 +24,22 @@ const cipher = ResultCipher.layer({ keys: [{ id: "a", key: Redacted.make(new Uin
 
 describe("over Redis", () => {
   layer(StandaloneRedis.layer, { excludeTestServices: true })((it) => {
+    it.scoped("reset drops the steps of a lost key, and their owner stays refused", () =>
+      Effect.gen(function* () {
+        const { command, port } = yield* StandaloneRedis
+        yield* command("flushall")
+        const store = RedisIdempotencyRepository.layerClient({ url: `redis://127.0.0.1:${port}` })
+        const withKey = (fill: number) => {
+          const key = { id: `k${fill}`, key: Redacted.make(new Uint8Array(32).fill(fill)) }
+          const encrypted = IdempotencyRepository.layerEncrypted().pipe(
+            Layer.provide([store, ResultCipher.layer({ keys: [key] })])
+          )
+          return Effect.map(Layer.build(encrypted), Context.get(IdempotencyRepository))
+        }
+        yield* dropsLostSteps(yield* withKey(8), yield* withKey(7))
+      })
+    )
+
     it.scoped("no key of the server holds the plain text, and swapped values are refused", () =>
       Effect.gen(function* () {
         const { command, port } = yield* StandaloneRedis

@@ -1,6 +1,7 @@
 /** Encrypted results in real databases, of claims and of transactions. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -14,6 +15,7 @@ import {
 } from "../../src/index.js"
 import { SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
 import { Postgres, pgClient, SqliteFile, sqliteClient } from "../support/databases.js"
+import { dropsLostSteps } from "../support/droppedSteps.js"
 import { patient, rowsOf } from "./fixtures.js"
 
 const cipher = ResultCipher.layer({ keys: [{ id: "one", key: Redacted.make(new Uint8Array(32).fill(7)) }] })
@@ -52,6 +54,19 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
         })
       )
     }
+
+    it.scoped("reset drops the steps of a lost key, and their owner stays refused", () =>
+      Effect.gen(function* () {
+        const otherCipher = ResultCipher.layer({
+          keys: [{ id: "two", key: Redacted.make(new Uint8Array(32).fill(8)) }]
+        })
+        const other = IdempotencyRepository.layerEncrypted(patient).pipe(
+          Layer.provide([SqlIdempotencyRepository.layerWith(patient), otherCipher])
+        )
+        const lost = Context.get(yield* Layer.build(Layer.fresh(other)), IdempotencyRepository)
+        yield* dropsLostSteps(lost, yield* IdempotencyRepository)
+      })
+    )
 
     it.effect("a result that is put under another key is refused, and nothing runs", () =>
       Effect.gen(function* () {

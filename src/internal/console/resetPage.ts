@@ -21,7 +21,7 @@ const consequence = (state: State | Corrupted): string => {
     case "Completed":
       return "What is recorded is forgotten. The next call with this key runs the effect again, which has run before."
     case "Corrupted":
-      return "What is stored is removed, unread. The next call with this key runs the effect again, whether it ran before or not."
+      return "What is stored is removed, unread, but for steps that may be decrypted later: those are kept. The next call with this key runs the effect again, whether it ran before or not."
     case "Released":
       return "The key is free already: this changes nothing."
     default:
