@@ -151,7 +151,7 @@ describe("no message holds a key, a scope or a result", () => {
       } as const
       for (const input of [
         { ...good, result: { text, wrong: Number.NaN } },
-        { ...good, result: `${text}\ud800` },
+        { ...good, result: [text, Number.NaN] },
         { ...good, result: { [text]: Number.NaN } },
         { ...good, fingerprint: `${text} ${text}` },
         { ...good, timeToLive: 0 },

@@ -22,6 +22,7 @@ import {
   type Settlement,
   takenOver
 } from "./request.js"
+import { isRefusal, isRetryable } from "./storage.js"
 
 /** For how many leases an outcome that the store does not take keeps its key. */
 const longestHoldInLeases = 10
@@ -29,8 +30,6 @@ const longestHoldInLeases = 10
 type Done = Extract<CompleteReply, { readonly _tag: "Done" }>
 
 const unavailable: Outcome = { _tag: "Unavailable" }
-
-const isRefusal = ({ applied, reason }: IdempotencyStorageError): boolean => reason === "Rejected" && applied === "no"
 
 /** Methods, as closures would be made anew for each execution: 5 % of what it allocates. */
 class Owner implements Ownership, Owning {
@@ -349,7 +348,7 @@ class Owner implements Ownership, Owning {
     // At last the outcome may be what the store refuses. Who comes after it asks the store.
     const job = pipe(
       this.untilLeaseEnds("complete", this.complete(outcome)),
-      Effect.catchAll(() => storage.once(this.grant.request, "complete", this.complete(unavailable))),
+      Effect.catchIf(isRetryable, () => storage.once(this.grant.request, "complete", this.complete(unavailable))),
       Effect.match({ onFailure: givenForGood, onSuccess: () => this.unrecorded() })
     )
     return pipe(

@@ -47,7 +47,10 @@ export interface Storage {
 /** Operations are few, but nobody is kept from making them up. */
 const mostRefusals = 1_000
 
-const isRetryable = (error: IdempotencyStorageError): boolean => error.reason !== "Misconfigured"
+export const isRefusal = ({ applied, reason }: IdempotencyStorageError): boolean =>
+  reason === "Rejected" && applied === "no"
+
+export const isRetryable = (error: IdempotencyStorageError): boolean => error.reason !== "Misconfigured"
 
 const withApplied = (error: IdempotencyStorageError, unknown: boolean): IdempotencyStorageError =>
   !unknown || error.applied === "unknown"
