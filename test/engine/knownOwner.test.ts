@@ -6,52 +6,49 @@ import * as TestClock from "effect/TestClock"
 import { counting, ended, ids, key, operation, settleDown, singleProcess, untyped } from "../support/engineProcess.js"
 import { unavailable } from "../support/faultyRepository.js"
 
+type Options = { readonly [name: string]: unknown }
+
 describe("a caller that has seen another owner", () => {
-  it.scoped("nobody degrades who has seen an owner, before that owner's lease has passed", () =>
+  /** A caller waits for theirs, and the store has gone away. */
+  const waiting = (lease: number, options: Options = {}) =>
     Effect.gen(function* () {
       const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs", { lease: 10_000 })
+      yield* store.claim("theirs", { lease })
       const body = counting(Effect.succeed("mine"))
-      const caller = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
+      const caller = yield* Effect.fork(Effect.exit(process.run(untyped(body.effect, operation, key, options))))
       yield* settleDown
       yield* process.faults.plan("all", unavailable)
+      return { process, store, body, end: Effect.flatten(ended(caller)) }
+    })
+
+  it.scoped("nobody degrades who has seen an owner, before that owner's lease has passed", () =>
+    Effect.gen(function* () {
+      const { body, end } = yield* waiting(10_000)
       yield* TestClock.adjust("9900 millis")
       expect(body.runs()).toBe(0)
       yield* TestClock.adjust("3 seconds")
-      expect(yield* ended(caller)).toMatchObject({ _tag: "Unprotected", value: "mine" })
+      expect(yield* end).toMatchObject({ _tag: "Unprotected", value: "mine" })
     })
   )
 
   it.scoped("what the owner recorded meanwhile is found once the store is back, without a run", () =>
     Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs", { lease: 10_000 })
-      const body = counting(Effect.succeed("mine"))
-      const caller = yield* Effect.fork(process.run(untyped(body.effect, operation, key)))
-      yield* settleDown
-      yield* process.faults.plan("all", unavailable)
+      const { body, end, process, store } = yield* waiting(10_000)
       yield* process.faults.changes("silent")
       yield* TestClock.adjust("5 seconds")
       yield* store.complete("theirs")
       yield* process.faults.heal
       yield* TestClock.adjust("2 seconds")
-      expect(yield* ended(caller)).toMatchObject({ _tag: "Replayed", value: "theirs" })
+      expect(yield* end).toMatchObject({ _tag: "Replayed", value: "theirs" })
       expect(body.runs()).toBe(0)
     })
   )
 
   it.scoped("at waitTimeout, such a caller gets IdempotencyInFlightError", () =>
     Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs", { lease: 60_000 })
-      const body = counting(Effect.succeed("mine"))
-      const caller = yield* Effect.fork(
-        Effect.flip(process.run(untyped(body.effect, operation, key, { waitTimeout: "5 seconds" })))
-      )
-      yield* settleDown
-      yield* process.faults.plan("all", unavailable)
+      const { body, end } = yield* waiting(60_000, { waitTimeout: "5 seconds" })
       yield* TestClock.adjust("7 seconds")
-      expect(yield* ended(caller)).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "Running" })
+      expect(yield* Effect.flip(end)).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "Running" })
       expect(body.runs()).toBe(0)
     })
   )
@@ -78,8 +75,6 @@ describe("an owner that is gone", () => {
 })
 
 describe("a caller that has followed one who saw another owner", () => {
-  type Options = { readonly [name: string]: unknown }
-
   /** Theirs lasts 60 seconds; a second later a follower waits behind a leader that has seen it, and the store goes away. */
   const following = (options: Options) =>
     Effect.gen(function* () {
