@@ -34,7 +34,7 @@ export interface Lease extends Link<Lease> {
 
 export interface Leases {
   readonly add: (lease: Lease) => void
-  readonly remove: (lease: Lease) => void
+  readonly remove: (lease: Lease | undefined) => void
   readonly size: () => number
 }
 
@@ -142,7 +142,9 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
           wake.unsafeOpen()
         }
       },
-      remove: (lease) => leases.delete(lease),
+      remove: (lease) => {
+        if (lease !== undefined) leases.delete(lease)
+      },
       size: () => leases.size
     }
   })

@@ -143,7 +143,7 @@ class Owner implements Ownership, Owning {
   }
 
   private end(phase: Phase): void {
-    if (this.lease !== undefined) this.engine.leases.remove(this.lease)
+    this.engine.leases.remove(this.lease)
     if (this.flight !== undefined) this.engine.flights.move(this.flight, phase)
   }
 
@@ -226,7 +226,13 @@ class Owner implements Ownership, Owning {
       }
       case "Mismatch":
         if (this.isUnprotected) return Effect.sync(() => this.keep(outcome))
-        return this.grant.request.strategy === "optimistic" ? this.mismatch() : this.takenOver()
+        if (this.grant.request.strategy !== "optimistic") return this.takenOver()
+        return this.without(
+          Effect.zipRight(
+            this.engine.metrics.recordMismatch(this.operation),
+            Effect.fail(mismatched(this.grant.request))
+          )
+        )
       case "Corrupted":
         return Effect.sync(() => this.keep(outcome))
     }
@@ -263,19 +269,13 @@ class Owner implements Ownership, Owning {
   }
 
   private takenOver() {
-    return Effect.suspend(() => {
-      this.unrecorded()
-      return Effect.fail(takenOver(this.grant.request))
-    })
+    return this.without(Effect.fail(takenOver(this.grant.request)))
   }
 
-  private mismatch() {
+  private without<E>(end: Effect.Effect<never, E>): Effect.Effect<never, E> {
     return Effect.suspend(() => {
       this.unrecorded()
-      return Effect.zipRight(
-        this.engine.metrics.recordMismatch(this.operation),
-        Effect.fail(mismatched(this.grant.request))
-      )
+      return end
     })
   }
 
@@ -323,13 +323,11 @@ class Owner implements Ownership, Owning {
   private unavailable(outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> {
     return Effect.matchEffect(this.engine.storage.within(this.grant.request, "complete", this.complete(unavailable)), {
       onFailure: () => this.unanswered(outcome, error),
-      onSuccess: (reply) =>
-        reply._tag === "Done"
-          ? Effect.sync(() => {
-              this.recorded(unavailable, reply)
-              return this.kept
-            })
-          : this.unanswered(outcome, error)
+      onSuccess: (reply) => {
+        if (reply._tag !== "Done") return this.unanswered(outcome, error)
+        this.recorded(unavailable, reply)
+        return Effect.succeed(this.kept)
+      }
     })
   }
 
@@ -348,7 +346,10 @@ class Owner implements Ownership, Owning {
     // At last the outcome may be what the store refuses. Who comes after it asks the store.
     const job = pipe(
       this.untilLeaseEnds("complete", this.complete(outcome)),
-      Effect.catchIf(isRetryable, () => storage.once(this.grant.request, "complete", this.complete(unavailable))),
+      Effect.catchIf(isRetryable, () => {
+        this.engine.leases.remove(this.lease)
+        return storage.once(this.grant.request, "complete", this.complete(unavailable))
+      }),
       Effect.match({ onFailure: givenForGood, onSuccess: () => this.unrecorded() })
     )
     return pipe(
