@@ -252,53 +252,56 @@ layer(Chromium.layer, { excludeTestServices: true, timeout: "2 minutes" })("over
     )
   )
 
-  it.scoped("every page fits a phone and a desk, has one heading, and shows where the focus is", () =>
-    onManualClock(
-      Effect.gen(function* () {
-        const url = yield* listen(yield* seeded, { readOnly: false })
-        const kept = process.env["SCREENSHOTS"]
-        const directory = kept === undefined ? yield* directoryFor("screenshots") : kept
-        mkdirSync(directory, { recursive: true })
-        const query = (operation: string, key: string) => `?operation=${operation}&key=${key}&scope=tenant-7`
-        const pages = {
-          overview: "/",
-          "in-flight": "/in-flight",
-          unknown: "/unknown",
-          keys: "/keys?operation=payment.charge",
-          key: `/key${query("payout.transfer", "payout-311")}`,
-          result: `/key${query("payment.charge", "order-1041")}&result=show`,
-          reset: `/reset${query("payment.charge", "order-1057")}`,
-          resolve: `/resolve${query("payout.transfer", "payout-311")}`,
-          missing: `/key${query("payment.charge", "order-1")}`
-        }
-        for (const [viewport, colorScheme] of [
-          [phone, "light"],
-          [phone, "dark"],
-          [desk, "light"],
-          [desk, "dark"],
-          [{ width: 820, height: 1100 }, "light"]
-        ] as const) {
-          const page = yield* open({ viewport, colorScheme })
-          yield* Effect.promise(async () => {
-            for (const [name, path] of Object.entries(pages)) {
-              const at = `${name} at ${viewport.width}`
-              await page.goto(`${url}${path}`)
-              expect(await page.getByRole("heading", { level: 1 }).count(), at).toBe(1)
-              expect(await page.evaluate("document.documentElement.scrollWidth"), at).toBe(viewport.width)
-              expect(await page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)"), at).toBe(
-                true
-              )
-              await page.screenshot({
-                path: join(directory, `${name}-${viewport.width}-${colorScheme}.png`),
-                fullPage: true
-              })
-              await page.keyboard.press("Tab")
-              await page.keyboard.press("Tab")
-              expect(await page.evaluate("getComputedStyle(document.activeElement).outlineStyle"), at).toBe("solid")
-            }
-          })
-        }
-      })
-    )
+  it.scoped(
+    "every page fits a phone and a desk, has one heading, and shows where the focus is",
+    () =>
+      onManualClock(
+        Effect.gen(function* () {
+          const url = yield* listen(yield* seeded, { readOnly: false })
+          const kept = process.env["SCREENSHOTS"]
+          const directory = kept === undefined ? yield* directoryFor("screenshots") : kept
+          mkdirSync(directory, { recursive: true })
+          const query = (operation: string, key: string) => `?operation=${operation}&key=${key}&scope=tenant-7`
+          const pages = {
+            overview: "/",
+            "in-flight": "/in-flight",
+            unknown: "/unknown",
+            keys: "/keys?operation=payment.charge",
+            key: `/key${query("payout.transfer", "payout-311")}`,
+            result: `/key${query("payment.charge", "order-1041")}&result=show`,
+            reset: `/reset${query("payment.charge", "order-1057")}`,
+            resolve: `/resolve${query("payout.transfer", "payout-311")}`,
+            missing: `/key${query("payment.charge", "order-1")}`
+          }
+          for (const [viewport, colorScheme] of [
+            [phone, "light"],
+            [phone, "dark"],
+            [desk, "light"],
+            [desk, "dark"],
+            [{ width: 820, height: 1100 }, "light"]
+          ] as const) {
+            const page = yield* open({ viewport, colorScheme })
+            yield* Effect.promise(async () => {
+              for (const [name, path] of Object.entries(pages)) {
+                const at = `${name} at ${viewport.width}`
+                await page.goto(`${url}${path}`)
+                expect(await page.getByRole("heading", { level: 1 }).count(), at).toBe(1)
+                expect(await page.evaluate("document.documentElement.scrollWidth"), at).toBe(viewport.width)
+                expect(await page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)"), at).toBe(
+                  true
+                )
+                await page.screenshot({
+                  path: join(directory, `${name}-${viewport.width}-${colorScheme}.png`),
+                  fullPage: true
+                })
+                await page.keyboard.press("Tab")
+                await page.keyboard.press("Tab")
+                expect(await page.evaluate("getComputedStyle(document.activeElement).outlineStyle"), at).toBe("solid")
+              }
+            })
+          }
+        })
+      ),
+    90_000
   )
 })
