@@ -1,31 +1,12 @@
 /** Reset and resolve: who may, what is asked first, what is done, and what is logged. */
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import type { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
-import {
-  act,
-  get,
-  hold,
-  ids,
-  onManualClock,
-  origin,
-  pass,
-  post,
-  query,
-  seeded,
-  serve,
-  type Time,
-  tokenOf,
-  wordsOf
-} from "./fixture.js"
-
-const test = <A, E>(name: string, effect: Effect.Effect<A, E, Scope.Scope | Time>) =>
-  it.scoped(name, () => onManualClock(effect))
+import { act, get, hold, ids, origin, pass, post, query, seeded, serve, test, tokenOf, wordsOf } from "./fixture.js"
 
 const running = { operation: "payment.charge", key: "order-1057", scope: "tenant-7" }
 const lapsed = { operation: "shipment.book", key: "order-1044", scope: "tenant-7" }

@@ -1,10 +1,9 @@
 /** An operator confirms what the page showed: if something else is stored by then, nothing is done. */
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
 import { IdempotencyResultUnavailableError } from "../../src/IdempotencyError.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import { claimBy } from "../support/requests.js"
@@ -18,19 +17,15 @@ import {
   hiddenOf,
   hold,
   ids,
-  onManualClock,
   pass,
   post,
   query,
   type Repository,
   serve,
-  type Time,
+  test,
   tokenOf,
   wordsOf
 } from "./fixture.js"
-
-const test = <A, E>(name: string, effect: Effect.Effect<A, E, Scope.Scope | Time>) =>
-  it.scoped(name, () => onManualClock(effect))
 
 const key = { operation: "payout.transfer", key: "p-7", scope: "tenant-7" }
 const of = ids(key.operation, key.key, key.scope)

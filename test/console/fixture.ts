@@ -3,6 +3,7 @@ import { createServer } from "node:http"
 import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -32,6 +33,10 @@ export const onManualClock = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.E
     const { advance, clock } = makeManualClock()
     return effect.pipe(Effect.provideService(Time, advance), Effect.withClock(clock))
   })
+
+/** A test on a clock of its own. */
+export const test = <A, E>(name: string, effect: Effect.Effect<A, E, Scope.Scope | Time>) =>
+  it.scoped(name, () => onManualClock(effect))
 
 /** Nothing in it, on the night of the third of July. */
 export const empty: Effect.Effect<Repository, never, Scope.Scope | Time> = Effect.gen(function* () {

@@ -1,14 +1,10 @@
 /** Where the console is mounted, and how it is set up. */
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
 import { IdempotencyConsole } from "../../src/console.js"
-import { get, onManualClock, seeded, serve, type Time } from "./fixture.js"
+import { get, seeded, serve, test } from "./fixture.js"
 
 /** Each on a clock of its own. */
-const test = <A, E>(name: string, effect: Effect.Effect<A, E, Scope.Scope | Time>) =>
-  it.scoped(name, () => onManualClock(effect))
-
 describe("where it is mounted", () => {
   const hrefs = (text: string) => [...text.matchAll(/(?:href|src|action)="([^"#]+)"/g)].map(([, path = ""]) => path)
 

@@ -1,8 +1,7 @@
 /** What the pages show, over a store in memory. */
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
-import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import {
@@ -11,19 +10,16 @@ import {
   empty,
   get,
   ids,
-  onManualClock,
   type Repository,
   seeded,
   serve,
   skeletonOf,
   Time,
+  test,
   wordsOf
 } from "./fixture.js"
 
 /** Each on a clock of its own. */
-const test = <A, E>(name: string, effect: Effect.Effect<A, E, Scope.Scope | Time>) =>
-  it.scoped(name, () => onManualClock(effect))
-
 /** The rows of a page's table, cell by cell. */
 const rowsOf = (markup: string): ReadonlyArray<ReadonlyArray<string>> =>
   [...markup.matchAll(/<tr role="row" data-key[\s\S]*?<\/tr>/g)].map(([row]) =>
