@@ -197,6 +197,20 @@ const suite = <I, S extends { readonly url: string }>(
       })
     )
 
+    it.scoped("many that are stored together, beside one that nobody asked for, are stored", () =>
+      Effect.gen(function* () {
+        const { claims, driver } = yield* setup
+        const beside = freshIds()
+        yield* claims.claim(beside, claimBy("t"))
+        const members = Array.from({ length: 50 }, () => ({ identifiers: freshIds(), request: insertBy("u") }))
+        for (const allOrNothing of [true, false]) {
+          const replies = yield* whileHeld(locking(beside), driver.insert(members, { allOrNothing }))
+          expect(replies.map(({ _tag }) => _tag)).toEqual(members.map(() => "Inserted"))
+          yield* driver.remove(members.map(({ identifiers }) => identifiers))
+        }
+      })
+    )
+
     it.scoped(
       "more than go in one statement may have been stored or removed, all but one",
       () =>

@@ -113,6 +113,26 @@ SELECT was, (SELECT count(*) FROM fresh) AS inserted FROM patience`
 /** Renewed without being read: what cannot be read is left as it is, and found out then. */
 const intact = `state = 'Processing' AND attempt BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER} AND lease_until IS NOT NULL AND guarantee IN ('at-least-once', 'at-most-once') AND retention IS NOT NULL AND unknown_retention IS NOT NULL AND (steps IS NULL OR substr(steps, 1, 2) = '[{')`
 
+/**
+ * Row by row on MySQL: of a list it may read a small table whole, and ask for rows that nobody named. A derived table on
+ * the left of a join leaves it no choice.
+ */
+const availableStatement = (dialect: Dialect, full: string): Statements["available"] => {
+  if (dialect === "sqlite") return undefined
+  if (dialect === "postgres") {
+    return bySize((count) =>
+      numbered(
+        `SELECT 1 FROM ${full} WHERE (${identity.join(", ")}) IN (VALUES ${repeated(count, `(${marks(3)})`)}) FOR NO KEY UPDATE NOWAIT`
+      )
+    )
+  }
+  const first = `SELECT ${identity.map((column) => `? AS ${column}`).join(", ")}`
+  return bySize((count) => {
+    const asked = [first, ...Array.from({ length: count - 1 }, () => `SELECT ${marks(3)}`)].join(" UNION ALL ")
+    return `SELECT STRAIGHT_JOIN 1 FROM (${asked}) AS asked JOIN ${full} AS r FORCE INDEX (PRIMARY) ON ${same("r", "asked")} FOR UPDATE NOWAIT`
+  })
+}
+
 export interface Statements {
   readonly now: string
   /**
@@ -281,15 +301,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
         `${patiently}INSERT INTO ${full} (${columns.join(", ")}) VALUES ${repeated(count, `(${marks(3)}, ${born}, ${marks(stateColumns.length)})`)}${ignoring}${identities}`
       )
     ),
-    available:
-      dialect === "sqlite"
-        ? undefined
-        : bySize((count) =>
-            finish(
-              // On MySQL a small table would be read whole, and rows locked that nobody asked for.
-              `SELECT 1 FROM ${full}${isMysql ? " FORCE INDEX (PRIMARY)" : ""} WHERE ${among(identity, count)} FOR ${isMysql ? "UPDATE" : "NO KEY UPDATE"} NOWAIT`
-            )
-          ),
+    available: availableStatement(dialect, full),
     update: finish(
       `${patiently}UPDATE ${full} SET version = version + 1, ${stateColumns.map((column) => `${column} = ?`).join(", ")}${patient} WHERE ${here} AND version = ? AND ${now} < ?${andPatient}${told}`
     ),
