@@ -33,7 +33,8 @@ export class IdempotentExecution extends Context.Tag("effect-idempotency/Idempot
     readonly scope: string | undefined
     /**
      * 1 for the first owner of the key, and higher for each one after it: a fencing token for what the effect writes
-     * downstream. 0 where the store could not be asked. Under `optimistic` nobody owns the key, and 1 fences nothing.
+     * downstream. 0 where the store could not be asked. Under `optimistic`, and without a key, nobody owns anything: it is
+     * 1, and fences nothing.
      */
     readonly attempt: number
     /**

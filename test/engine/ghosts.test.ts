@@ -1,15 +1,29 @@
 /** Rules 5 and 6: claims given up with unknown fate, and claims whose reply comes late. */
 import { describe, expect, it } from "@effect/vitest"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency } from "../../src/withIdempotency.js"
 import { counting, during, ids, key, operation, singleProcess, untyped, within } from "../support/engineProcess.js"
-import { arrivingAfter, hanging, refused, replySwallowed, unavailable } from "../support/faultyRepository.js"
+import {
+  arrivingAfter,
+  type Fault,
+  hanging,
+  refused,
+  replySwallowed,
+  unavailable
+} from "../support/faultyRepository.js"
 import { withPauses } from "../support/pausingClock.js"
 
 const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 const fail = { onStorageFailure: "fail" } as const
+
+/** The connection is cut before the request has arrived, which takes effect all the same. */
+const cutAndArrivingAfter =
+  (delay: Duration.DurationInput): Fault =>
+  (call, verb) =>
+    Effect.zipRight(Effect.forkDaemon(Effect.delay(call, delay)), refused("Unavailable", "unknown")(call, verb))
 
 describe("ghosts", () => {
   it.scoped("a claim given up with unknown fate is released in the background", () =>
@@ -65,18 +79,30 @@ describe("ghosts", () => {
     })
   )
 
-  it.scoped("a claim that arrives after its next attempt met it, and so was in flight, is released too", () =>
-    Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* process.faults.plan("claim", arrivingAfter("600 millis"), 1)
-      yield* process.faults.planFor("claim", () => Effect.succeed({ _tag: "InFlight", remaining: 500 }), 1)
-      const options = { guarantee: "at-most-once", inFlight: "fail" } as const
-      const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, options))
-      expect(yield* within("1100 millis")(Effect.flip(call))).toMatchObject({ _tag: "IdempotencyInFlightError" })
-      yield* TestClock.adjust("5 seconds")
-      expect(yield* store.stateOf()).toBe("Released")
-    })
-  )
+  for (const [how, fault] of [
+    ["whose time was up", arrivingAfter("600 millis")],
+    ["whose connection was cut", cutAndArrivingAfter("600 millis")]
+  ] as const) {
+    for (const [reply, error] of [
+      [{ _tag: "InFlight", remaining: 500 }, "IdempotencyInFlightError"],
+      [{ _tag: "Mismatch" }, "IdempotencyFingerprintMismatchError"],
+      [{ _tag: "Unknown", attempt: 1 }, "IdempotencyOutcomeUnknownError"],
+      [{ _tag: "Corrupted", cause: "not a state" }, "IdempotencyResultUnavailableError"]
+    ] as const) {
+      it.scoped(`a claim ${how}, and that arrives after its next attempt was ${reply._tag}, is released too`, () =>
+        Effect.gen(function* () {
+          const { process, store } = yield* singleProcess()
+          yield* process.faults.plan("claim", fault, 1)
+          yield* process.faults.planFor("claim", () => Effect.succeed(reply), 1)
+          const options = { guarantee: "at-most-once", inFlight: "fail" } as const
+          const call = process.run(withIdempotency(Effect.succeed("paid"), operation, key, options))
+          expect(yield* within("500 millis")(Effect.flip(call))).toMatchObject({ _tag: error })
+          yield* TestClock.adjust("5 seconds")
+          expect(yield* store.stateOf()).toBe("Released")
+        })
+      )
+    }
+  }
 
   it.scoped("a claim that surely took no effect is not released", () =>
     Effect.gen(function* () {

@@ -254,8 +254,6 @@ export const makeBegin = (
         return claim(request, caller, claiming)
       case "InFlight":
         claiming.patience.heldUntil = now + reply.remaining
-        // Before this answer an attempt may have been given up, which the store has yet to do.
-        claiming.isGhost ||= now - sentAt >= settings.attemptTimeout
         return request.inFlight === "fail"
           ? inFlight(request, reply.remaining)
           : wait(request, caller, claiming, now, reply.remaining)
@@ -278,7 +276,11 @@ export const makeBegin = (
       const { fiber } = caller
       const sentAt = nowIn(fiber)
       const call = storage.claims.claim(request.identifiers, claimRequest(request, claiming.token, settings))
-      return eager.matchEffect(storage.startUnlessOpen(fiber, request, "claim", call), {
+      // An attempt without an answer may arrive after the next one's answer, which then tells nothing of it.
+      const onUnknown = () => {
+        claiming.isGhost = true
+      }
+      return eager.matchEffect(storage.startUnlessOpen(fiber, request, "claim", call, onUnknown), {
         onFailure: (error) => {
           claiming.isGhost ||= error.applied === "unknown"
           return unclaimed(request, caller, claiming, nowIn(fiber), error)

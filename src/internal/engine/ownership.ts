@@ -48,6 +48,8 @@ class Owner implements Ownership, Owning {
   private isEnded = false
   /** A completion in the background ends lease and flight. */
   private isHandedOver = false
+  /** The store has refused the outcome, at least once. */
+  private isRefused = false
 
   constructor(
     private readonly engine: Dependencies,
@@ -213,7 +215,8 @@ class Owner implements Ownership, Owning {
   ): Effect.Effect<Settlement, SettleError> {
     switch (reply._tag) {
       case "Done":
-        this.recorded(reply.outcome ?? outcome, reply)
+        // Where it may be another that is stored, those who wait here ask the store.
+        if (reply.outcome === undefined) this.recorded(outcome, reply)
         return Effect.succeed(this.isUnprotected ? this.kept : { _tag: "Recorded", attempt: reply.attempt })
       case "Superseded": {
         if (reply.record === undefined) return this.superseded(outcome, caller, giveUpAt, polls)
@@ -227,11 +230,9 @@ class Owner implements Ownership, Owning {
       case "Mismatch":
         if (this.isUnprotected) return Effect.sync(() => this.keep(outcome))
         if (this.grant.request.strategy !== "optimistic") return this.takenOver()
-        return this.without(
-          Effect.zipRight(
-            this.engine.metrics.recordMismatch(this.operation),
-            Effect.fail(mismatched(this.grant.request))
-          )
+        return Effect.zipRight(
+          this.engine.metrics.recordMismatch(this.operation),
+          Effect.fail(mismatched(this.grant.request))
         )
       case "Corrupted":
         return Effect.sync(() => this.keep(outcome))
@@ -246,10 +247,7 @@ class Owner implements Ownership, Owning {
     polls: number
   ): Effect.Effect<Settlement, SettleError> {
     if (this.grant.claimedAt === undefined) {
-      return Effect.zipRight(
-        this.engine.metrics.recordCollision(this.operation),
-        Effect.sync(() => this.keep(outcome))
-      )
+      return Effect.map(this.engine.metrics.recordCollision(this.operation), () => this.keep(outcome))
     }
     // Others in this process may lead now: nobody waits for what this owner will learn.
     this.unrecorded()
@@ -269,14 +267,7 @@ class Owner implements Ownership, Owning {
   }
 
   private takenOver() {
-    return this.without(Effect.fail(takenOver(this.grant.request)))
-  }
-
-  private without<E>(end: Effect.Effect<never, E>): Effect.Effect<never, E> {
-    return Effect.suspend(() => {
-      this.unrecorded()
-      return end
-    })
+    return Effect.fail(takenOver(this.grant.request))
   }
 
   private get isUnprotected(): boolean {
@@ -308,9 +299,10 @@ class Owner implements Ownership, Owning {
     const { request, token } = this.grant
     const { identifiers, lease } = request
     const { storage } = this.engine
+    this.isRefused = true
     const unanswered = () => this.unanswered(outcome, error)
     const again = Effect.matchEffect(storage.once(request, "complete", this.complete(outcome)), {
-      onFailure: (last) => (isRefusal(last) ? this.unavailable(outcome, error) : unanswered()),
+      onFailure: (last) => (isRefusal(last) ? this.unavailable(outcome, last) : this.unanswered(outcome, last)),
       onSuccess: answered
     })
     const renewal = storage.claims.renew([{ identifiers, request: { token, lease } }])
@@ -322,7 +314,7 @@ class Owner implements Ownership, Owning {
 
   private unavailable(outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> {
     return Effect.matchEffect(this.engine.storage.within(this.grant.request, "complete", this.complete(unavailable)), {
-      onFailure: () => this.unanswered(outcome, error),
+      onFailure: (last) => this.unanswered(outcome, last),
       onSuccess: (reply) => {
         if (reply._tag !== "Done") return this.unanswered(outcome, error)
         this.recorded(unavailable, reply)
@@ -333,23 +325,29 @@ class Owner implements Ownership, Owning {
 
   /** The store did not take the outcome: it goes on in the background, and the caller gets what it asked for. */
   private unanswered(outcome: Outcome, error: IdempotencyStorageError): Effect.Effect<Settlement, SettleError> {
-    const { background, flights, metrics, storage } = this.engine
+    const { background, flights, leases, metrics, storage } = this.engine
+    const { request } = this.grant
     if (this.isUnprotected) {
-      return Effect.zipRight(
-        this.releaseGhost(),
-        Effect.sync(() => this.keep(outcome))
-      )
+      return Effect.map(this.releaseGhost(), () => this.keep(outcome))
     }
     const given = { _tag: "given", outcome, reason: error } as const
     const givenForGood = () => this.end({ ...given, isEnd: true })
     if (this.flight !== undefined) flights.move(this.flight, { ...given, isEnd: false })
-    // At last the outcome may be what the store refuses. Who comes after it asks the store.
+    const attempt = Effect.tapError(this.complete(outcome), (failure) =>
+      Effect.sync(() => {
+        this.isRefused ||= isRefusal(failure)
+      })
+    )
+    const giveUp = this.complete(unavailable)
+    // At last an outcome that the store refuses is given up, and one that it never answers. Who comes after asks the store.
+    const last = Effect.suspend(() => (this.isRefused ? giveUp : attempt))
     const job = pipe(
-      this.untilLeaseEnds("complete", this.complete(outcome)),
+      this.untilLeaseEnds("complete", attempt),
       Effect.catchIf(isRetryable, () => {
-        this.engine.leases.remove(this.lease)
-        return storage.once(this.grant.request, "complete", this.complete(unavailable))
+        leases.remove(this.lease)
+        return storage.within(request, "complete", last)
       }),
+      Effect.catchIf(isRetryable, () => storage.once(request, "complete", giveUp)),
       Effect.match({ onFailure: givenForGood, onSuccess: () => this.unrecorded() })
     )
     return pipe(
@@ -360,9 +358,7 @@ class Owner implements Ownership, Owning {
       }),
       Effect.zipRight(metrics.recordDegraded(this.operation)),
       Effect.zipRight(
-        isStrict(this.grant.request)
-          ? Effect.fail(error)
-          : Effect.succeed<Settlement>({ _tag: "Unprotected", reason: error })
+        isStrict(request) ? Effect.fail(error) : Effect.succeed<Settlement>({ _tag: "Unprotected", reason: error })
       )
     )
   }

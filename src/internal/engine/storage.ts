@@ -33,12 +33,16 @@ export interface Storage {
   ) => Effect.Effect<A, IdempotencyStorageError>
   /** The same, refused where it is called while the breaker is open. Never for what an owner does. */
   readonly unlessOpen: Storage["within"]
-  /** `within`, for the fiber that runs: it has begun, and may have ended. */
+  /**
+   * `within`, for the fiber that runs: it has begun, and may have ended. `onUnknown` hears of attempts that failed
+   * `applied: "unknown"`, whatever the next one's answer.
+   */
   readonly start: <A>(
     fiber: AnyFiber,
     asker: Asker,
     method: string,
-    call: Effect.Effect<A, IdempotencyStorageError>
+    call: Effect.Effect<A, IdempotencyStorageError>,
+    onUnknown?: () => void
   ) => Effect.Effect<A, IdempotencyStorageError>
   /** `unlessOpen`, likewise. */
   readonly startUnlessOpen: Storage["start"]
@@ -102,11 +106,18 @@ export const makeStorage = (
 
     const retried = <A>(
       first: IdempotencyStorageError,
-      again: Effect.Effect<A, IdempotencyStorageError>
+      again: Effect.Effect<A, IdempotencyStorageError>,
+      onUnknown: (() => void) | undefined
     ): Effect.Effect<A, IdempotencyStorageError> => {
       if (!isRetryable(first)) return Effect.fail(first)
       let last = first
-      let unknown = first.applied === "unknown"
+      let unknown = false
+      const note = ({ applied }: IdempotencyStorageError): void => {
+        if (applied !== "unknown") return
+        unknown = true
+        onUnknown?.()
+      }
+      note(first)
       let isUnderWay = false
       let isFirst = true
       const next = Effect.suspend(() => {
@@ -119,7 +130,7 @@ export const makeStorage = (
           Effect.sync(() => {
             isUnderWay = false
             last = error
-            unknown ||= error.applied === "unknown"
+            note(error)
           })
         )
       })
@@ -133,10 +144,13 @@ export const makeStorage = (
       )
     }
 
-    const start: Storage["start"] = (fiber, asker, method, call) =>
+    const start: Storage["start"] = (fiber, asker, method, call, onUnknown) =>
       eager.matchEffect(attempt(fiber, asker, method, call), {
         onFailure: (error) =>
-          Effect.zipRight(breaker.failed(asker.identifiers, error), retried(error, once(asker, method, call))),
+          Effect.zipRight(
+            breaker.failed(asker.identifiers, error),
+            retried(error, once(asker, method, call), onUnknown)
+          ),
         onSuccess: (reply) => answered(asker, reply)
       })
 
@@ -155,10 +169,10 @@ export const makeStorage = (
 
     yield* breaker.probing((probe) => once(untraced(probe), "read", claims.read([probe])))
 
-    const startUnlessOpen: Storage["start"] = (fiber, asker, method, call) =>
+    const startUnlessOpen: Storage["start"] = (fiber, asker, method, call, onUnknown) =>
       breaker.isOpen(asker.identifiers)
         ? Effect.fail(refusal(asker.identifiers.operation, method))
-        : start(fiber, asker, method, call)
+        : start(fiber, asker, method, call, onUnknown)
 
     /** As an effect: it begins when it is run. */
     const lazily =
