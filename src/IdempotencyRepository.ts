@@ -90,7 +90,8 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
     /**
      * Operators: lets a key run again; whether there was anything. `IdempotencyInFlightError` while an owner is
      * running, unless forced: the owner then loses its key and is interrupted at its next renewal. Its finished steps are
-     * kept, and not run again.
+     * kept, and not run again; but where steps are encrypted, all of them are dropped, and run again, as soon as one will
+     * never be decrypted (see {@link IdempotencyRepository.layerEncrypted}).
      */
     readonly reset: (
       identifiers: IdempotencyIdentifiers,
@@ -186,8 +187,13 @@ export class IdempotencyRepository extends Context.Tag("effect-idempotency/Idemp
    * A result is bound to its identity, to its kind (success, failure, or step and its name) and to the attempt that
    * ended with it, which is known by the token of its claim. What was changed, moved to another record, taken from
    * an earlier attempt, or encrypted under a key that is not given is `IdempotencyResultUnavailableError`: never replayed
-   * and never run again until `reset`, which drops steps that will never be decrypted. A step is bound to its identity and name alone, as later attempts are given it
-   * too. Whoever may write to the store can still delete a record, or put a whole old record back.
+   * and never run again until `reset`. A step is bound to its identity and name alone, as later attempts are given it too.
+   * Whoever may write to the store can still delete a record, or put a whole old record back.
+   *
+   * `reset` keeps the steps of a key, unless one of them will never be decrypted: then it drops all of them, with a
+   * warning in the log, and they run again. Under a key that this process was not given nothing will ever be decrypted,
+   * also where others have that key: give all keys to every process that resets. While any step cannot be read for
+   * another reason, as the cipher is away, all of them stay.
    *
    * `withIdempotentTransaction`: the `IdempotencyTransactions` of the SQL layer write rows themselves. Given to this layer
    * with `Layer.provideMerge`, both services are replaced by those that encrypt. Those of a SQL layer that is provided to

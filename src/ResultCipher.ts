@@ -109,8 +109,9 @@ export class ResultCipher extends Context.Tag("effect-idempotency/ResultCipher")
     Layer.effect(ResultCipher, Effect.flatMap(Config.unwrap(config), makeAesGcm))
 
   /**
-   * The error of a text that will never be decrypted: it was changed, or its key is gone. `reset` drops recorded steps that
-   * fail so, as they would keep the key from every caller; steps that fail with any other error stay, for a cipher that is
+   * The error of a text that will never be decrypted: it was changed, or its key is gone. To a process, a key that it was
+   * not given is gone, whoever else has it. As soon as one recorded step fails so, `reset` drops all steps of its key, as
+   * they would keep it from every caller; while any step fails with another error all of them stay, for a cipher that is
    * away comes back.
    *
    * @example

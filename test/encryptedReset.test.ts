@@ -178,6 +178,30 @@ it.scoped("steps are kept while the cipher is away, and go once it knows that it
   })
 )
 
+it.scoped("one step that will never be read drops none while another may be read later, in any order", () =>
+  Effect.gen(function* () {
+    for (const neverFirst of [true, false]) {
+      const errors = new Map<string, Error>()
+      const cipher = Layer.succeed(ResultCipher, {
+        encrypt: (plain) => Effect.succeed(plain),
+        decrypt: (text, { step = "" }) => Effect.suspend(() => Effect.fail(errors.get(step) ?? new Error(text)))
+      })
+      const { call, reset, store, stored } = yield* setup(cipher)
+      yield* store.contents.reset(ids(), { force: true })
+      yield* store.contents.claim(ids(), claimBy("later"))
+      yield* store.contents.saveStep(ids(), { token: "later", name: "ship", encoded: "enc1.s.ours" })
+      const never = new ResultCipher.Undecryptable("its key was destroyed")
+      errors.set(neverFirst ? "reserve" : "ship", never)
+      errors.set(neverFirst ? "ship" : "reserve", new Error("the key service is away"))
+      expect(yield* reset).toBe(true)
+      expect(yield* stored).toMatchObject({ _tag: "Released", steps: [{ name: "reserve" }, { name: "ship" }] })
+      errors.set("reserve", never).set("ship", never)
+      expect(yield* reset).toBe(true)
+      expect(yield* call).toBe("again 1")
+    }
+  })
+)
+
 it.scoped("a record without steps, a key that nobody knows and a live owner are as they were", () =>
   Effect.gen(function* () {
     const store = makeWatchedStore()

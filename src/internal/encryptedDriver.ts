@@ -102,16 +102,16 @@ const makeSealing = (cipher: Cipher, plaintext: Plaintext) => {
     step
   })
 
+  const openStep = (identifiers: IdempotencyIdentifiers, { encoded, name }: Step): Effect.Effect<Step, Error> =>
+    Effect.map(
+      decrypt(encoded, "s", () => contextOfStep(identifiers, name)),
+      (plain) => ({ name, encoded: plain })
+    )
+
   const openSteps = (
     identifiers: IdempotencyIdentifiers,
     steps: ReadonlyArray<Step>
-  ): Effect.Effect<ReadonlyArray<Step>, Error> =>
-    Effect.forEach(steps, ({ encoded, name }) =>
-      Effect.map(
-        decrypt(encoded, "s", () => contextOfStep(identifiers, name)),
-        (plain) => ({ name, encoded: plain })
-      )
-    )
+  ): Effect.Effect<ReadonlyArray<Step>, Error> => Effect.forEach(steps, (step) => openStep(identifiers, step))
 
   const sealStep = (identifiers: IdempotencyIdentifiers, { encoded, name }: Step): Effect.Effect<string, Error> =>
     Effect.map(
@@ -131,7 +131,7 @@ const makeSealing = (cipher: Cipher, plaintext: Plaintext) => {
     return Effect.catchAll(opened, (error) => Effect.succeed(corrupted(error)))
   }
 
-  return { open, openState, openSteps, seal, sealOrGiveUp, sealStep }
+  return { open, openState, openStep, openSteps, seal, sealOrGiveUp, sealStep }
 }
 
 const logDropped = (identifiers: IdempotencyIdentifiers, error: Error): Effect.Effect<void> =>
@@ -152,22 +152,24 @@ const notSealed = (identifiers: IdempotencyIdentifiers | undefined, method: stri
 
 /** The driver, over a store that is given ciphertext alone. */
 export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plaintext): Driver => {
-  const { open, openState, openSteps, seal, sealOrGiveUp, sealStep } = makeSealing(cipher, plaintext)
+  const { open, openState, openStep, openSteps, seal, sealOrGiveUp, sealStep } = makeSealing(cipher, plaintext)
 
   /**
-   * Steps outlive a reset. Those that nobody will ever read would keep the key from every caller: they go with a record
-   * that has none, and which is forgotten in its turn. It is under the token that was released, which stays refused.
-   * Whoever claims the key before that record keeps it. Between the record and its reset, which follows whatever becomes of
-   * the caller, nobody claims it, unless another operator frees it there: what is recorded after that may be forgotten,
-   * too.
+   * Steps outlive a reset. One that nobody will ever read would keep the key from every caller: all of them go then, but
+   * not while another fails for now alone. They go with a record that has none, and which is forgotten in its turn. It is
+   * under the token that was released, which stays refused. Whoever claims the key before that record keeps it. Between the
+   * record and its reset, which follows whatever becomes of the caller, nobody claims it, unless another operator frees it
+   * there: what is recorded after that may be forgotten, too.
    */
   const dropUndecryptable = (
     identifiers: IdempotencyIdentifiers,
     { _tag: _, steps, ...released }: Released
   ): Effect.Effect<void, IdempotencyStorageError> =>
-    Effect.matchEffect(openSteps(identifiers, steps), {
-      onFailure: (error) => {
-        if (!(error instanceof Undecryptable)) return Effect.void
+    Effect.flatMap(
+      Effect.partition(steps, (step) => openStep(identifiers, step)),
+      ([errors]) => {
+        const [error] = errors
+        if (error === undefined || !errors.every((each) => each instanceof Undecryptable)) return Effect.void
         const request = { ...released, outcome: unavailable, fingerprint: undefined }
         return Effect.uninterruptible(
           Effect.flatMap(driver.insert([{ identifiers, request }], { allOrNothing: false }), ([reply]) =>
@@ -176,9 +178,8 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
               : Effect.void
           )
         )
-      },
-      onSuccess: () => Effect.void
-    })
+      }
+    )
 
   const openClaim = (
     identifiers: IdempotencyIdentifiers,
