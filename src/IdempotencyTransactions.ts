@@ -36,10 +36,11 @@ export class IdempotencyTransactions extends Context.Tag("effect-idempotency/Ide
     /**
      * Counts an attempt, committed apart from the execution that follows, so that it counts also if that rolls back or
      * its process ends. The attempt; `undefined` where there is nothing to attempt, as what is stored will tell `run`.
+     * Another execution of the key, outside of a transaction, is waited for as `run` would wait.
      */
     readonly countAttempt: (
       request: IdempotencyTransactions.Request
-    ) => Effect.Effect<number | undefined, IdempotencyStorageError>
+    ) => Effect.Effect<number | undefined, IdempotencyInFlightError | IdempotencyStorageError>
     /** Whether the caller has a transaction open. */
     readonly isOpen: Effect.Effect<boolean>
   }

@@ -1,4 +1,5 @@
 /** One call whose effect and record share a transaction: plan, run or replay, and what the caller is told. */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { identity, pipe } from "effect/Function"
@@ -83,8 +84,11 @@ export const executeTransaction = <A>(
     )
     const executed = (call: Call<A>): AnyEffect<A> =>
       pipe(
-        options.countsAttempts === true ? count : Effect.succeed(undefined),
-        Effect.flatMap((counted) => transactions.run(transaction, (own) => body(call, counted ?? own))),
+        Effect.timed(options.countsAttempts === true ? count : Effect.succeed(undefined)),
+        Effect.flatMap(([waited, counted]) => {
+          const waitTimeout = Math.max(0, request.waitTimeout - Duration.toMillis(waited))
+          return transactions.run({ ...transaction, waitTimeout }, (own) => body(call, counted ?? own))
+        }),
         Effect.flatMap(
           (result): AnyEffect<A> =>
             result._tag === "Recorded"

@@ -21,7 +21,7 @@ import {
   unlessBusy,
   whileBusy
 } from "./connections.js"
-import { makeSqlDriver } from "./driver.js"
+import { type DriverDependencies, makeSqlDriver } from "./driver.js"
 import { storageError } from "./errors.js"
 import { makeList } from "./list.js"
 import { makeRecords } from "./records.js"
@@ -86,9 +86,9 @@ export const makeSql = ({
 
     const records = makeRecords(run, statements)
     const changes = yield* makeSqlChanges(client, channel, run, statements.await)
-    const driver = makeSqlDriver({
+    const dependencies: DriverDependencies = {
       records,
-      waitsLong: dialect === "mysql",
+      patience: dialect === "mysql" ? patience : undefined,
       bounded: dialect === "sqlite" ? unlessBusy(patience) : identity,
       changes,
       claims: statements.claim === undefined ? undefined : yield* makeClaims(run, statements.claim),
@@ -105,16 +105,15 @@ export const makeSql = ({
         ),
       objection,
       list: makeList(run, dialect, table)
-    })
+    }
     const transactions = makeTransactions({
       client,
       dialect,
       statements,
       changes,
-      driver,
+      driver: makeSqlDriver({ ...dependencies, bounded: identity }),
       tokens: makeTokens()
     })
-    return Context.make(IdempotencyRepository, yield* IdempotencyRepository.make(driver, { operationTimeout })).pipe(
-      Context.add(IdempotencyTransactions, transactions)
-    )
+    const repository = yield* IdempotencyRepository.make(makeSqlDriver(dependencies), { operationTimeout })
+    return Context.make(IdempotencyRepository, repository).pipe(Context.add(IdempotencyTransactions, transactions))
   })

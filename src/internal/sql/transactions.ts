@@ -3,6 +3,7 @@
  * rolled back; what happens to the transaction itself (a conflict, a COMMIT without an answer) is looked up or tried
  * again if it is ours, and passed on if it is the caller's.
  */
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -11,8 +12,9 @@ import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
+import type { IdempotencyInFlightError, IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
-import type { Completed, Driver } from "../protocol.js"
+import type { ClaimReply, Completed, Driver } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { differ } from "../transition.js"
@@ -20,15 +22,17 @@ import { answeredWithin, BeginFailure, joinedTransaction, openTransaction, type 
 import { isLockTimeout, storageError } from "./errors.js"
 import { makeHolding } from "./holding.js"
 import { inFlight, inTransaction, met, mismatch, recorded, Trouble } from "./inTransaction.js"
-import { makeLead, type TurnsDependencies } from "./turns.js"
+import { makeLead, type TurnsDependencies, type Waiting, waitBy } from "./turns.js"
 
 type Service = Context.Tag.Service<IdempotencyTransactions>
 type Request = IdempotencyTransactions.Request
 type Failure = IdempotencyTransactions.Failure
 type Ran<A> = IdempotencyTransactions.Ran<A>
 type Result<A> = IdempotencyTransactions.Result<A>
+type InFlight = Extract<ClaimReply, { readonly _tag: "InFlight" }>
 
 export interface TransactionsDependencies extends Omit<TurnsDependencies, "holding"> {
+  /** Whose calls are not bounded: a count has its own time. */
   readonly driver: Driver
 }
 
@@ -39,9 +43,10 @@ interface Flight {
 }
 
 export const makeTransactions = (dependencies: TransactionsDependencies): Service => {
-  const { driver, statements, tokens } = dependencies
+  const { changes, dialect, driver, statements, tokens } = dependencies
   const holding = makeHolding(statements)
   const lead = makeLead({ ...dependencies, holding })
+  const wait = waitBy(changes)
   const flights = new Map<string, Flight>()
 
   const joined = <A, E, R>(
@@ -111,6 +116,46 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
       )
     })
 
+  /** Asks until the attempt is counted, or there is nothing to attempt; another who is at the key is waited for. */
+  const count = (request: Request, waiting: Waiting) => {
+    const { fingerprint, identifiers, retention, storageTimeout } = request
+    const token = tokens.next()
+    const claim = driver.claim(identifiers, {
+      token,
+      fingerprint,
+      guarantee: "at-least-once",
+      // Should the process end before the release, the next one waits no longer.
+      lease: 3 * storageTimeout,
+      retention,
+      unknownRetention: retention
+    })
+    const once = Effect.flatMap(
+      claim,
+      (reply): Effect.Effect<number | InFlight | undefined, IdempotencyStorageError> => {
+        switch (reply._tag) {
+          case "Claimed":
+          case "AlreadyMine":
+            return Effect.as(driver.release(identifiers, { token }), reply.attempt)
+          case "InFlight":
+            return Effect.succeed(reply)
+          default:
+            return Effect.succeed(undefined)
+        }
+      }
+    )
+    const ask: Effect.Effect<number | undefined, SqlError | IdempotencyStorageError | IdempotencyInFlightError> =
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        // SQLite's one connection is waited for as by the transaction that follows.
+        const patience = dialect === "sqlite" ? Math.max(storageTimeout, waiting.giveUpAt - now) : storageTimeout
+        return Effect.flatMap(answeredWithin(patience)(once), (counted) =>
+          typeof counted === "object"
+            ? Effect.zipRight(wait(request, waiting, counted.remaining), ask)
+            : Effect.succeed(counted)
+        )
+      })
+    return ask
+  }
+
   return {
     run: (request, body) =>
       Effect.flatMap(openTransaction, (outer) =>
@@ -119,25 +164,11 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
           : joined(outer, request, body)
       ),
     isOpen: Effect.map(openTransaction, (transaction) => transaction !== undefined),
-    countAttempt: ({ fingerprint, identifiers, retention, storageTimeout }) => {
-      const token = tokens.next()
-      const claim = driver.claim(identifiers, {
-        token,
-        fingerprint,
-        guarantee: "at-least-once",
-        // Should the process end before the release, the next one waits no longer.
-        lease: 3 * storageTimeout,
-        retention,
-        unknownRetention: retention
-      })
-      const counted = Effect.flatMap(claim, (reply) =>
-        reply._tag === "Claimed" || reply._tag === "AlreadyMine"
-          ? Effect.as(driver.release(identifiers, { token }), reply.attempt)
-          : Effect.succeed(undefined)
+    countAttempt: (request) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.catchTag(count(request, { giveUpAt: now + request.waitTimeout, polls: 0 }), "SqlError", (error) =>
+          Effect.fail(storageError(request.identifiers.operation, "claim")(error))
+        )
       )
-      return Effect.catchTag(answeredWithin(storageTimeout)(counted), "SqlError", (error) =>
-        Effect.fail(storageError(identifiers.operation, "claim")(error))
-      )
-    }
   }
 }

@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
 import * as Random from "effect/Random"
-import { IdempotencyStorageError } from "../../IdempotencyError.js"
+import { type IdempotencyInFlightError, IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import { pollDelay } from "../polling.js"
 import type { Completed } from "../protocol.js"
@@ -41,11 +41,15 @@ interface Committing<A> {
   readonly attempt: number
 }
 
-/** A caller's turns at the key. */
-interface Turns<A> {
+/** A caller who waits for another: until when, and how often it has asked. */
+export interface Waiting {
   readonly giveUpAt: number
-  tries: number
   polls: number
+}
+
+/** A caller's turns at the key. */
+interface Turns<A> extends Waiting {
+  tries: number
   /** What the last transaction was about to commit. */
   committing: Committing<A> | undefined
   /** What may have been committed, and until when to look for it. */
@@ -79,6 +83,21 @@ const triesWithoutDatabase = 4
 const pauseBefore = (turn: number, shortest: number): Effect.Effect<void> =>
   Effect.flatMap(Random.nextRange(0.5, 1), (jitter) => Effect.sleep(Math.min(500, shortest * 2 ** turn) * jitter))
 
+/** Waits for an execution outside a transaction, with none open. */
+export const waitBy =
+  (changes: Changes) =>
+  (request: Request, waiting: Waiting, remaining: number): Effect.Effect<void, IdempotencyInFlightError> =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      request.inFlight === "fail" || now >= waiting.giveUpAt
+        ? inFlight(request, remaining)
+        : Effect.scoped(
+            Effect.flatMap(
+              Effect.zip(pollDelay(waiting.polls++), changes.of(request.identifiers)),
+              ([delay, changed]) => sleepUnless(Math.min(delay, remaining + 1, waiting.giveUpAt - now), changed)
+            )
+          )
+    )
+
 /** The executions of a key that this caller leads, one after the other. */
 export type Lead = <A, E, R>(
   request: Request,
@@ -87,6 +106,8 @@ export type Lead = <A, E, R>(
 ) => Effect.Effect<Over<A>, E | Failure, R>
 
 export const makeLead = ({ changes, client, dialect, holding, statements, tokens }: TurnsDependencies): Lead => {
+  const wait = waitBy(changes)
+
   /** What is committed, if that decides: perhaps by this caller, whose COMMIT was not answered. */
   const lookUp = <A>(
     run: Run,
@@ -200,18 +221,6 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
         })
       )
     })
-
-  /** Waits for an execution outside a transaction, with none open. */
-  const wait = (request: Request, turns: Turns<unknown>, remaining: number): Effect.Effect<void, Failure> =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      request.inFlight === "fail" || now >= turns.giveUpAt
-        ? inFlight(request, remaining)
-        : Effect.scoped(
-            Effect.flatMap(Effect.zip(pollDelay(turns.polls++), changes.of(request.identifiers)), ([delay, changed]) =>
-              sleepUnless(Math.min(delay, remaining + 1, turns.giveUpAt - now), changed)
-            )
-          )
-    )
 
   const lead = <A, E, R>(
     request: Request,
