@@ -46,6 +46,7 @@ layer(engine, { excludeTestServices: true, timeout: 60_000 })("a transaction of 
           const busy = { reason: "Rejected", applied: "no" }
           expect(yield* within(Effect.flip(claims.renew(renewal)))).toMatchObject(busy)
           expect(yield* within(Effect.flip(claims.release(key, { token: "t" })))).toMatchObject(busy)
+          expect(yield* within(Effect.flip(claims.read([key])))).toMatchObject(busy)
           // Tried again by whoever completes, with the same outcome.
           const completion = yield* within(Effect.flip(claims.complete(key, completeBy("t"))))
           expect(completion).toMatchObject({ reason: "Rejected", applied: "unknown" })

@@ -97,7 +97,8 @@ describe("failures are sorted", () => {
           ["INSERT INTO things VALUES (3, 1, 'too long')", "Rejected, no"],
           ["SELECT 1 / 0", "Rejected, no"],
           ["SET TRANSACTION READ ONLY; INSERT INTO things VALUES (3, 1)", "Unavailable, no"],
-          ["SET LOCAL statement_timeout = 20; SELECT pg_sleep(1)", "Timeout, no"],
+          ["SET LOCAL statement_timeout = 20; SELECT pg_sleep(1)", "Unavailable, no"],
+          ["SELECT pg_cancel_backend(pg_backend_pid())", "Unavailable, no"],
           ["SELECT pg_terminate_backend(pg_backend_pid())", "Unavailable, unknown"]
         ]
         expect(yield* Effect.forEach(table, ([text = ""]) => failing(sql, text))).toEqual(table)
@@ -205,7 +206,8 @@ describe("failures are sorted", () => {
           ["INSERT INTO things VALUES ('x', 1, '')", "Rejected, no"],
           ["SIGNAL SQLSTATE '45000'", "Rejected, no"],
           ["START TRANSACTION READ ONLY; INSERT INTO things VALUES (3, 1, '')", "Unavailable, no"],
-          ["SET STATEMENT max_statement_time = 0.05 FOR SELECT SLEEP(1) FROM things", "Timeout, no"],
+          ["SET STATEMENT max_statement_time = 0.05 FOR SELECT SLEEP(1) FROM things", "Unavailable, no"],
+          ["KILL QUERY CONNECTION_ID()", "Unavailable, no"],
           ["KILL CONNECTION CONNECTION_ID()", "Unavailable, unknown"]
         ]
         expect(yield* Effect.forEach(table, ([text = ""]) => failing(sql, text))).toEqual(table)
@@ -242,6 +244,13 @@ describe("failures are sorted", () => {
       }).pipe(Effect.provide(Mariadb.layer)),
     60_000
   )
+
+  it("of MySQL, which has another number than MariaDB for a statement that took too long", () => {
+    const error = (code: string, errno: number) =>
+      new SqlError({ cause: Object.assign(new Error("x"), { code, errno, sqlState: "HY000" }) })
+    expect(fateOf(error("ER_QUERY_TIMEOUT", 3024))).toBe("Unavailable, no")
+    expect(fateOf(error("ER_LOCK_NOWAIT", 3572))).toBe("Timeout, no, isLockTimeout")
+  })
 
   it("whatever else it is, nobody knows what became of it", () => {
     for (const error of [

@@ -62,7 +62,7 @@ export const driverBy = (way: (run: Run) => Run) =>
     const records = makeRecords(way(runAnywhere(client, dialect, 250)), statements)
     return makeSqlDriver({
       records,
-      waitsLong: dialect === "mysql",
+      patience: dialect === "mysql" ? 250 : undefined,
       bounded: identity,
       claims: undefined,
       changes: { of: () => Effect.succeed(Effect.never), unsafeNotify: () => undefined },

@@ -61,6 +61,21 @@ const suite = <I, S extends { readonly url: string }>(
         yield* Fiber.join(holding)
         return result
       })
+    /** Runs while an open transaction of another client has done that, and ends long before anybody gives up. */
+    const whileHeldBriefly = <A, E, R>(hold: Hold, effect: Effect.Effect<A, E, R>) =>
+      Effect.gen(function* () {
+        const { url } = yield* tag
+        const other = yield* sqlOf(Layer.fresh(clientOf(url)))
+        const held = yield* Deferred.make<void>()
+        const holding = yield* hold(other).pipe(
+          Effect.zipRight(Deferred.succeed(held, undefined)),
+          Effect.zipRight(Effect.sleep("100 millis")),
+          other.withTransaction,
+          Effect.fork
+        )
+        yield* Deferred.await(held)
+        return yield* Effect.zipLeft(effect, Fiber.join(holding))
+      })
     const locking =
       (...keys: ReadonlyArray<IdempotencyIdentifiers>): Hold =>
       (other) =>
@@ -180,6 +195,45 @@ const suite = <I, S extends { readonly url: string }>(
         )
         for (const error of errors) expect(error).toMatchObject({ reason: "Timeout", applied: "no" })
         expect(yield* claims.complete(key, completeBy("t"))).toMatchObject({ _tag: "Done" })
+      })
+    )
+
+    it.scoped("one that is held for a moment is waited for", () =>
+      Effect.gen(function* () {
+        const repository = yield* setup
+        const { claims, driver } = repository
+        const settled = Effect.gen(function* () {
+          const key = freshIds()
+          yield* claims.claim(key, claimBy("t"))
+          yield* claims.complete(key, completeBy("t"))
+          return key
+        })
+        const removed = yield* settled
+        expect(yield* whileHeldBriefly(locking(removed), repository.delete(removed))).toBe(true)
+        const reset = yield* settled
+        yield* whileHeldBriefly(locking(reset), repository.reset(reset))
+        const expired = yield* settled
+        const sql = yield* SqlClient.SqlClient
+        yield* rowsOf(
+          sql,
+          `UPDATE idempotency_records SET expires_at = 5 WHERE idempotency_key = '${expired.idempotencyKey}'`
+        )
+        const reaping: Hold = (other) =>
+          rowsOf(other, `DELETE FROM idempotency_records WHERE idempotency_key = '${expired.idempotencyKey}'`)
+        const claimed = yield* whileHeldBriefly(reaping, claims.claim(expired, claimBy("u")))
+        expect(claimed).toMatchObject({ _tag: "Claimed", attempt: 1 })
+        for (const allOrNothing of [true, false]) {
+          const key = yield* settled
+          const members = [key, freshIds()].map((identifiers) => ({ identifiers, request: insertBy("u") }))
+          const gone: Hold = (other) =>
+            rowsOf(other, `DELETE FROM idempotency_records WHERE idempotency_key = '${key.idempotencyKey}'`)
+          yield* repository.delete(key)
+          const inserted = yield* whileHeldBriefly(
+            (other) => Effect.zipRight(inserting(key)(other), gone(other)),
+            driver.insert(members, { allOrNothing })
+          )
+          expect(inserted.map(({ _tag }) => _tag)).toEqual(["Inserted", "Inserted"])
+        }
       })
     )
 

@@ -11,7 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import { endedWithin } from "../sleep.js"
-import { isBusy } from "./errors.js"
+import { isBusy, isLockTimeout } from "./errors.js"
 import { type Run, resultOf } from "./records.js"
 import { integerOf } from "./row.js"
 import type { Dialect } from "./table.js"
@@ -58,18 +58,25 @@ export const unlessBusy = (patience: number) =>
       })
   )
 
-/** Tries again while another has the database to itself, for so many milliseconds. */
-export const whileBusy =
+/** Tries again while it fails like this, for so many milliseconds. */
+const whileFailing =
+  (isWorthIt: (error: SqlError) => boolean) =>
   (patience: number) =>
   <A>(attempt: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
     Effect.flatMap(Clock.currentTimeMillis, (start) => {
-      const loop: Effect.Effect<A, SqlError> = Effect.catchIf(attempt, isBusy, (error) =>
+      const loop: Effect.Effect<A, SqlError> = Effect.catchIf(attempt, isWorthIt, (error) =>
         Effect.flatMap(Effect.zip(Clock.currentTimeMillis, Random.nextRange(2, 15)), ([now, pause]) =>
           now - start + pause > patience ? Effect.fail(error) : Effect.zipRight(Effect.sleep(pause), loop)
         )
       )
       return loop
     })
+
+/** Tries again while another has the database to itself, for so many milliseconds. */
+export const whileBusy = whileFailing(isBusy)
+
+/** Tries again while a transaction holds what is asked for, for so many milliseconds. */
+export const whileLocked = whileFailing(isLockTimeout)
 
 /** Statements each on some connection of its own; SQLite's are tried for so many milliseconds while it is busy. */
 export const runAnywhere = (client: SqlClient.SqlClient, dialect: Dialect, patience: number): Run => {

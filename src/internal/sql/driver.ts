@@ -12,6 +12,7 @@ import type * as Protocol from "../protocol.js"
 import * as transition from "../transition.js"
 import type { Changes } from "./changes.js"
 import { type Claims, inTransactionOf } from "./claims.js"
+import { whileLocked } from "./connections.js"
 import { isBusy, isConflict, isLockTimeout, isMembersFault, storageError } from "./errors.js"
 import { type Found, membersPerStatement, nameOf, type Records, visible } from "./records.js"
 
@@ -28,10 +29,10 @@ const contended = (): SqlError =>
 export interface DriverDependencies {
   readonly records: Records
   /**
-   * A write waits for a transaction that holds its row longer than anybody waits for the write, and then still takes
-   * effect: so the row is asked for first.
+   * Where a write waits for a transaction that holds its row longer than anybody waits for the write, and then still
+   * takes effect, the row is asked for first, for so many milliseconds; `undefined` where it does not.
    */
-  readonly waitsLong: boolean
+  readonly patience: number | undefined
   /** What the engine asks for waits so long for a connection. */
   readonly bounded: <A>(call: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
   readonly claims: Claims | undefined
@@ -44,6 +45,12 @@ export interface DriverDependencies {
 
 type Next<Reply> = (state: Protocol.State | undefined, now: number) => transition.Transition<Reply>
 
+/** Asks for rows before a write of them, and fails with a lock timeout where a transaction holds one. */
+type Look = (store: Records, identifiers: ReadonlyArray<IdempotencyIdentifiers>) => Effect.Effect<void, SqlError>
+
+const unasked: Look = () => Effect.void
+const atOnce: Look = (store, identifiers) => store.available(identifiers)
+
 const operationsOf = (members: ReadonlyArray<IdempotencyIdentifiers>): string =>
   Array.dedupe(members.map(({ operation }) => operation)).join(",")
 
@@ -54,9 +61,11 @@ export const makeSqlDriver = ({
   claims,
   list,
   objection,
-  records,
-  waitsLong
+  patience,
+  records
 }: DriverDependencies): Protocol.Driver => {
+  const patiently: Look = patience === undefined ? unasked : (store, all) => whileLocked(patience)(atOnce(store, all))
+
   /** What others have written in between, or a transaction that met another one, is tried again at once. */
   const again = <A>(attempt: Effect.Effect<A | undefined, SqlError>): Effect.Effect<A, SqlError> => {
     const loop = (left: number): Effect.Effect<A, SqlError> =>
@@ -79,13 +88,13 @@ export const makeSqlDriver = ({
     identifiers: IdempotencyIdentifiers,
     found: Found,
     state: Protocol.State | undefined,
-    promptly: boolean
+    look: Look
   ): Effect.Effect<boolean, SqlError> => {
     const written =
       found.version === undefined && state !== undefined
         ? store.insert(identifiers, state)
         : store.replace(identifiers, found, state)
-    return Effect.tap(promptly ? Effect.zipRight(store.available([identifiers]), written) : written, (done) => {
+    return Effect.tap(Effect.zipRight(look(store, [identifiers]), written), (done) => {
       if (done && state?._tag !== "Processing") changes.unsafeNotify(identifiers)
     })
   }
@@ -96,21 +105,21 @@ export const makeSqlDriver = ({
     identifiers: IdempotencyIdentifiers,
     found: Found,
     next: Next<Reply>,
-    promptly: boolean
+    look: Look
   ): Effect.Effect<Reply | Protocol.Corrupted | undefined, SqlError> => {
     if (found.state?._tag === "Corrupted") return Effect.succeed(found.state)
     const before = transition.live(found.state, found.now)
     const { reply, state } = next(before, found.now)
     return state === before
       ? Effect.succeed(reply)
-      : Effect.map(write(store, identifiers, found, state, promptly), (done) => (done ? reply : undefined))
+      : Effect.map(write(store, identifiers, found, state, look), (done) => (done ? reply : undefined))
   }
 
   const settle = <Reply>(
     identifiers: IdempotencyIdentifiers,
     next: Next<Reply>,
     first?: Found,
-    promptly = waitsLong
+    look = patiently
   ): Effect.Effect<Reply | Protocol.Corrupted, SqlError> => {
     let found = first
     return again(
@@ -118,7 +127,7 @@ export const makeSqlDriver = ({
         const known = found
         found = undefined
         return Effect.flatMap(known === undefined ? records.read(identifiers) : Effect.succeed(known), (read) =>
-          apply(records, identifiers, read, next, promptly)
+          apply(records, identifiers, read, next, look)
         )
       })
     )
@@ -166,7 +175,7 @@ export const makeSqlDriver = ({
         Effect.flatMap(records.read(identifiers), (found) =>
           found.state?._tag === "Corrupted"
             ? Effect.map(
-                write(records, identifiers, found, undefined, waitsLong),
+                write(records, identifiers, found, undefined, patiently),
                 (done): Protocol.ResetReply | undefined => (done ? { _tag: "Reset" } : undefined)
               )
             : Effect.succeed<Protocol.ResetReply>({ _tag: "Reset" })
@@ -218,7 +227,10 @@ export const makeSqlDriver = ({
   }
 
   const availableOf = (members: ReadonlyArray<{ readonly identifiers: IdempotencyIdentifiers }>) =>
-    waitsLong ? records.available(members.map(({ identifiers }) => identifiers)) : Effect.void
+    patiently(
+      records,
+      members.map(({ identifiers }) => identifiers)
+    )
 
   const insert = (members: ReadonlyArray<Protocol.For<Protocol.InsertRequest>>) =>
     settleAll<Protocol.InsertRequest, Protocol.InsertReply>("insert", members, transition.insert, (found) => {
@@ -250,16 +262,16 @@ export const makeSqlDriver = ({
   /** Each by itself: what others do to one key, or hold its row for, is no reason not to renew another. */
   const renewApart = (leases: ReadonlyArray<Protocol.For<Protocol.RenewRequest>>) => {
     const all = leases.map(({ identifiers }) => identifiers)
-    // Which of them it is, only a look at each tells.
-    const isOneHeld = Effect.catchIf(Effect.as(records.available(all), false), isLockTimeout, () =>
-      Effect.succeed(true)
+    // Which of them it is, only a look at each tells; many that are held take no longer than an attempt may.
+    const looking = Effect.catchIf(Effect.as(atOnce(records, all), unasked), isLockTimeout, () =>
+      Effect.succeed(atOnce)
     )
-    return Effect.flatMap(Effect.zip(records.readMany(all), isOneHeld), ([found, promptly]) =>
+    return Effect.flatMap(Effect.zip(records.readMany(all), looking), ([found, look]) =>
       Effect.forEach(
         leases,
         ({ identifiers, request }, index) =>
           Effect.catchIf(
-            settle(identifiers, (state, now) => transition.renew(state, request, now), found[index], promptly),
+            settle(identifiers, (state, now) => transition.renew(state, request, now), found[index], look),
             (error) => isMembersFault(error) || isConflict(error),
             (error) =>
               Effect.succeed<Protocol.RenewReply>({
@@ -316,7 +328,7 @@ export const makeSqlDriver = ({
               identifiers,
               found[index] ?? { now: 0, version: undefined, state: undefined },
               (state, now) => transition.insert(state, request, now),
-              false
+              unasked
             )
           )
           // One that comes too late takes the others with it.
@@ -345,7 +357,7 @@ export const makeSqlDriver = ({
         (reply) => (reply._tag === "Corrupted" ? discard(identifiers) : Effect.succeed(reply))
       ),
     read: (identifiers) =>
-      Effect.mapBoth(records.readMany(identifiers), {
+      Effect.mapBoth(bounded(records.readMany(identifiers)), {
         onFailure: storageError(operationsOf(identifiers), "read"),
         onSuccess: (found) => found.map(visible)
       }),

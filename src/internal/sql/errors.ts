@@ -14,8 +14,9 @@ const cut: Sorted = { reason: "Unavailable", applied: "unknown" }
 const byCode: ReadonlyArray<readonly [RegExp, Sorted]> = [
   // Postgres: https://www.postgresql.org/docs/current/errcodes-appendix.html
   [/^(40001|40P01)$/, unavailable],
-  [/^(55P03|57014)$/, lockedOut],
-  [/^(53300|57P03|25006|57P05)$/, unavailable],
+  // That a lock is not to be had is an answer; that a statement is cancelled shows a database that does not get on.
+  [/^55P03$/, lockedOut],
+  [/^(57014|53300|57P03|25006|57P05)$/, unavailable],
   [/^(57P01|57P02|08...)$/, cut],
   [/^(28...|3D000|3F000|42...)$/, misconfigured],
   // SQLite: https://www.sqlite.org/rescode.html
@@ -23,8 +24,8 @@ const byCode: ReadonlyArray<readonly [RegExp, Sorted]> = [
   [/^SQLITE_(BUSY|LOCKED)/, refused],
   [/^SQLITE_(ERROR|NOTADB|CANTOPEN|PERM|AUTH|READONLY|MISMATCH)/, misconfigured],
   // MySQL and MariaDB, whose 1969 is a statement that took too long, and 1927 a connection that was killed
-  [/^ER_LOCK_DEADLOCK$/, unavailable],
-  [/^ER_(LOCK_WAIT_TIMEOUT|LOCK_NOWAIT|QUERY_INTERRUPTED|QUERY_TIMEOUT|1969)$/, lockedOut],
+  [/^ER_(LOCK_DEADLOCK|QUERY_INTERRUPTED|QUERY_TIMEOUT|1969)$/, unavailable],
+  [/^ER_(LOCK_WAIT_TIMEOUT|LOCK_NOWAIT)$/, lockedOut],
   [/^ER_(CON_COUNT_ERROR|OPTION_PREVENTS_STATEMENT|CANT_EXECUTE_IN_READ_ONLY_TRANSACTION)$/, unavailable],
   [/^ER_(SERVER_SHUTDOWN|NORMAL_SHUTDOWN|NEW_ABORTING_CONNECTION|CONNECTION_KILLED|1927)$/, cut],
   [
