@@ -117,7 +117,8 @@ export interface HttpIdempotencyOptions<
    * The response headers that are recorded: by default `content-language`, `location`, `etag`, `link` and
    * `cache-control`. `content-type` and `content-encoding`, without which the body cannot be read, always are;
    * `set-cookie`, `date`, `content-length`, `www-authenticate` and what concerns connections, rate limits and traces
-   * never.
+   * never. Where a recorded response or a problem is sent in place of one that was just made, headers that are not
+   * recorded are that one's, but for those that speak of its content, its result or its caching.
    */
   readonly headers?: ReadonlyArray<string> | undefined
   /** A larger request with a key is refused with 413. 1 MiB by default. */

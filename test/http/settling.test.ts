@@ -113,6 +113,22 @@ describe("a response that cannot be recorded", () => {
 })
 
 describe("a problem in place of a response", () => {
+  it.scopedLive("says nothing of how long that may be kept, nor of what else it allowed", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess({ storageTimeout: "150 millis", breakerThreshold: 1000 })
+      const lasting = { "cache-control": "public, max-age=600", pragma: "x", expires: "0", allow: "GET" }
+      const headers = { ...lasting, "cdn-cache-control": "max-age=600", "surrogate-control": "max-age=600" }
+      const app = Effect.succeed(HttpServerResponse.text("own", { headers: { ...headers, "x-added": "1" } }))
+      const recorded = { ...options, headers: ["location"], onStorageFailure: "fail" } as const
+      const url = yield* process.run(listen(app.pipe(HttpIdempotency.middleware(recorded))))
+      yield* process.faults.plan("complete", unavailable)
+      const reply = yield* send(url, { key: freshKey() })
+      expectProblem(reply, problems.unknown)
+      for (const name of Object.keys(headers)) expect(reply.headers[name]).toBeUndefined()
+      expect(reply.headers["x-added"]).toBe("1")
+    })
+  )
+
   it.scopedLive("has what others have added to the response, and nothing of its own", () =>
     Effect.gen(function* () {
       const { process } = yield* singleProcess({ storageTimeout: "150 millis", breakerThreshold: 1000 })

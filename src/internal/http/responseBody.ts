@@ -161,10 +161,13 @@ export const drain = (stream: Bytes, maxBytes: number): Effect.Effect<Uint8Array
     )
   })
 
-/** What speaks of one response's content or result, and would be false of another's. */
+/** What speaks of one response's content or result, or of how long it may be kept, and would be false of another's. */
 const ofOneResponse = new Set([
   "accept-ranges",
   "age",
+  "allow",
+  "cache-control",
+  "cdn-cache-control",
   "content-digest",
   "content-disposition",
   "content-encoding",
@@ -180,16 +183,22 @@ const ofOneResponse = new Set([
   "last-modified",
   "link",
   "location",
+  "pragma",
+  "preference-applied",
+  "refresh",
   "repr-digest",
   "retry-after",
   "set-cookie",
+  "surrogate-control",
   "trailer",
-  "transfer-encoding"
+  "transfer-encoding",
+  "warning"
 ])
 
 /**
- * What is sent in place of a response that does not count, be it another owner's or a problem: what others have added
- * to that response stays.
+ * What is sent in place of a response that does not count, be it another owner's or a problem. What others have added
+ * to that response stays, and so does whatever else its handler has set beyond the headers that are `kept`: nobody can
+ * tell the two apart.
  */
 export const replacedBy = (own: Response, other: Response, kept: ReadonlySet<string>): Response => {
   const added = Object.entries(own.headers).filter(([name]) => !kept.has(name) && !ofOneResponse.has(name))
