@@ -22,7 +22,7 @@ export default defineConfig({
       "test/{engine,internal}/*.test.ts",
       "test/hostile/results.test.ts"
     ],
-    // A worker loads its modules once, not once for each file.
+    // As there: a worker loads its modules once.
     isolate: false,
     setupFiles: ["test/support/ownMethods.ts"],
     sequence: { sequencer: ShortestFirst },
