@@ -1,10 +1,21 @@
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 const workers = availableParallelism() + 1
+
+/** What takes longest comes first, also where no earlier run has told: at the end it would run alone. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    const isLong = ({ moduleId }: TestSpecification) =>
+      /[/\\]test[/\\](simulation|types|documentation|package|chaos|histories)\b/.test(moduleId)
+    const sorted = await super.sort(files)
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
+  }
+}
 
 export default defineConfig({
   resolve: {
@@ -19,6 +30,7 @@ export default defineConfig({
     // A worker loads its modules once, not once for each file: that took a third of all the time.
     isolate: false,
     setupFiles: [source("./test/support/ownMethods.ts")],
+    sequence: { sequencer: LongestFirst },
     // Much of what takes time here is waiting for servers.
     maxWorkers: workers,
     // One that is idle is not ended before the others: two ways to end it meet at times, and fail the run.
