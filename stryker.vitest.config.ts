@@ -22,7 +22,7 @@ export default defineConfig({
       "test/{engine,internal}/*.test.ts",
       "test/hostile/results.test.ts"
     ],
-    // As there: a worker loads its modules once.
+    // As in all tests: a worker loads its modules once.
     isolate: false,
     setupFiles: ["test/support/ownMethods.ts"],
     sequence: { sequencer: ShortestFirst },

@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import { IdempotencyConsole } from "../../src/console.js"
 import { get, seeded, serve, test } from "./fixture.js"
 
-/** Each on a clock of its own. */
 describe("where it is mounted", () => {
   const hrefs = (text: string) => [...text.matchAll(/(?:href|src|action)="([^"#]+)"/g)].map(([, path = ""]) => path)
 

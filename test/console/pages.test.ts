@@ -19,7 +19,6 @@ import {
   wordsOf
 } from "./fixture.js"
 
-/** Each on a clock of its own. */
 /** The rows of a page's table, cell by cell. */
 const rowsOf = (markup: string): ReadonlyArray<ReadonlyArray<string>> =>
   [...markup.matchAll(/<tr role="row" data-key[\s\S]*?<\/tr>/g)].map(([row]) =>

@@ -15,6 +15,7 @@ import {
   ids,
   key,
   makeStore,
+  nothing,
   operation,
   singleProcess,
   startProcess,
@@ -23,8 +24,6 @@ import {
   within
 } from "../support/engineProcess.js"
 import { hanging, refused, replyLost, unavailable } from "../support/faultyRepository.js"
-
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
 const cyclic = (): unknown => {
   const object: { self?: unknown } = {}

@@ -16,6 +16,7 @@ import {
   ids,
   key,
   lasting,
+  nothing,
   operation,
   settleDown,
   singleProcess,
@@ -25,7 +26,6 @@ import {
 import { unavailable } from "../support/faultyRepository.js"
 
 const second = within("1 second")
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
 describe("degradation", () => {
   it.scoped("the completion stores the result if nobody else did", () =>

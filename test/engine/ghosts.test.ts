@@ -5,7 +5,17 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency } from "../../src/withIdempotency.js"
-import { counting, during, ids, key, operation, singleProcess, untyped, within } from "../support/engineProcess.js"
+import {
+  counting,
+  during,
+  ids,
+  key,
+  nothing,
+  operation,
+  singleProcess,
+  untyped,
+  within
+} from "../support/engineProcess.js"
 import {
   arrivingAfter,
   type Fault,
@@ -16,7 +26,6 @@ import {
 } from "../support/faultyRepository.js"
 import { withPauses } from "../support/pausingClock.js"
 
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 const fail = { onStorageFailure: "fail" } as const
 
 /** The connection is cut before the request has arrived, which takes effect all the same. */

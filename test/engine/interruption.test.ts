@@ -18,14 +18,13 @@ import {
   gated,
   key,
   lasting,
+  nothing,
   operation,
   settleDown,
   singleProcess,
   untyped
 } from "../support/engineProcess.js"
 import { answeringAfter, hanging } from "../support/faultyRepository.js"
-
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
 describe("interruption", () => {
   it.scoped("interrupted in its body, an execution is released, and the next caller runs", () =>

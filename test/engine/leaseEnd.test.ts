@@ -11,6 +11,7 @@ import {
   during,
   key,
   makeStore,
+  nothing,
   operation,
   singleProcess,
   startProcess,
@@ -18,8 +19,6 @@ import {
   within
 } from "../support/engineProcess.js"
 import { type Fault, hanging, refused, replySwallowed, unavailable } from "../support/faultyRepository.js"
-
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
 describe("a store that takes no result until the lease has ended, and answers then", () => {
   /** What a later caller gets of a result that fails `before` the lease's end, and once after it. */

@@ -14,6 +14,7 @@ import {
   key,
   lasting,
   makeStore,
+  nothing,
   operation,
   settleDown,
   singleProcess,
@@ -24,7 +25,6 @@ import {
 import { hanging, replyLost, unavailable } from "../support/faultyRepository.js"
 import { withPauses, withTimers } from "../support/pausingClock.js"
 
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 const fail = { onStorageFailure: "fail" } as const
 const atMostOnce = { guarantee: "at-most-once" } as const
 

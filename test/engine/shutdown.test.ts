@@ -12,13 +12,12 @@ import {
   gated,
   key,
   makeStore,
+  nothing,
   operation,
   settleDown,
   startProcess
 } from "../support/engineProcess.js"
 import { answeringAfter, hanging, unavailable } from "../support/faultyRepository.js"
-
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
 describe("shutdown", () => {
   it.scoped("an owner that ends within the grace period records its result", () =>

@@ -13,6 +13,7 @@ import {
   gated,
   key,
   lasting,
+  nothing,
   operation,
   type Process,
   settleDown,
@@ -21,8 +22,6 @@ import {
   within
 } from "../support/engineProcess.js"
 import { answeringAfter, hanging, unavailable } from "../support/faultyRepository.js"
-
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
 type Options = { readonly [name: string]: unknown }
 

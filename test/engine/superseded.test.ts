@@ -12,6 +12,7 @@ import {
   key,
   lasting,
   makeStore,
+  nothing,
   operation,
   type Process,
   type Store,
@@ -39,8 +40,6 @@ const takenOver = (options: { readonly [name: string]: unknown } = {}) =>
     expect((yield* store.claim("winner", { lease: 300_000 }))._tag).toBe("Claimed")
     return { store, process, late } satisfies Setting
   })
-
-const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
 
 describe("superseded", () => {
   it.scoped("the winner recorded a success: it is replayed, and a collision counted", () =>

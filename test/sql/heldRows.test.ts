@@ -42,40 +42,37 @@ const suite = <I, S extends { readonly url: string }>(
     excludeTestServices: true,
     timeout: 60_000
   })(name, (it) => {
-    /** Runs while an open transaction of another client has done that; then nobody waits for it any more. */
-    const whileHeld = <A, E, R>(hold: Hold, effect: Effect.Effect<A, E, R>) =>
-      Effect.gen(function* () {
-        const { url } = yield* tag
-        const other = yield* sqlOf(Layer.fresh(clientOf(url)))
-        const [held, done] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-        const holding = yield* hold(other).pipe(
-          Effect.zipRight(Deferred.succeed(held, undefined)),
-          Effect.zipRight(Deferred.await(done)),
-          other.withTransaction,
-          Effect.fork
-        )
-        yield* Deferred.await(held)
-        const result = yield* effect
-        yield* eventually(numberOf(other, blocked), (waiting) => waiting === 0, 1_000)
-        yield* Deferred.succeed(done, undefined)
-        yield* Fiber.join(holding)
-        return result
-      })
-    /** Runs while an open transaction of another client has done that, and ends long before anybody gives up. */
-    const whileHeldBriefly = <A, E, R>(hold: Hold, effect: Effect.Effect<A, E, R>) =>
+    /** An open transaction of another client, which has done that, and ends with the effect. */
+    const holdUntil = (hold: Hold, end: Effect.Effect<void>) =>
       Effect.gen(function* () {
         const { url } = yield* tag
         const other = yield* sqlOf(Layer.fresh(clientOf(url)))
         const held = yield* Deferred.make<void>()
         const holding = yield* hold(other).pipe(
           Effect.zipRight(Deferred.succeed(held, undefined)),
-          Effect.zipRight(Effect.sleep("100 millis")),
+          Effect.zipRight(end),
           other.withTransaction,
           Effect.fork
         )
         yield* Deferred.await(held)
-        return yield* Effect.zipLeft(effect, Fiber.join(holding))
+        return { other, holding }
       })
+    /** Runs while that holds; then nobody waits for it any more. */
+    const whileHeld = <A, E, R>(hold: Hold, effect: Effect.Effect<A, E, R>) =>
+      Effect.gen(function* () {
+        const done = yield* Deferred.make<void>()
+        const { holding, other } = yield* holdUntil(hold, Deferred.await(done))
+        const result = yield* effect
+        yield* eventually(numberOf(other, blocked), (waiting) => waiting === 0, 1_000)
+        yield* Deferred.succeed(done, undefined)
+        yield* Fiber.join(holding)
+        return result
+      })
+    /** Runs while that holds, which ends long before anybody gives up. */
+    const whileHeldBriefly = <A, E, R>(hold: Hold, effect: Effect.Effect<A, E, R>) =>
+      Effect.flatMap(holdUntil(hold, Effect.sleep("100 millis")), ({ holding }) =>
+        Effect.zipLeft(effect, Fiber.join(holding))
+      )
     const locking =
       (...keys: ReadonlyArray<IdempotencyIdentifiers>): Hold =>
       (other) =>

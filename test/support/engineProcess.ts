@@ -144,6 +144,9 @@ export interface Process {
   readonly stop: Effect.Effect<void>
 }
 
+/** What is under way once all calls have ended. */
+export const nothing = { owners: 0, flights: 0, leases: 0, background: 0 }
+
 export interface ProcessOptions extends IdempotencyEngineOptions {
   readonly domain?: IdempotencyDomainServiceOptions
 }

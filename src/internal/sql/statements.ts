@@ -113,6 +113,16 @@ SELECT was, (SELECT count(*) FROM fresh) AS inserted FROM patience`
 /** Renewed without being read: what cannot be read is left as it is, and found out then. */
 const intact = `state = 'Processing' AND attempt BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER} AND lease_until IS NOT NULL AND guarantee IN ('at-least-once', 'at-most-once') AND retention IS NOT NULL AND unknown_retention IS NOT NULL AND (steps IS NULL OR substr(steps, 1, 2) = '[{')`
 
+/** The rows that have one of so many combinations of values in these columns. */
+const amongThe =
+  (dialect: Dialect) =>
+  (names: ReadonlyArray<string>, count: number): string => {
+    // Postgres takes the parameters of a list of values for text.
+    const mark = (name: string) => (dialect === "postgres" && name === "version" ? "?::bigint" : "?")
+    const all = repeated(count, `(${names.map(mark).join(", ")})`)
+    return `(${names.join(", ")}) IN (${dialect === "mysql" ? all : `VALUES ${all}`})`
+  }
+
 /**
  * Row by row on MySQL: of a list it may read a small table whole, and ask for rows that nobody named. A derived table on
  * the left of a join leaves it no choice.
@@ -121,9 +131,7 @@ const availableStatement = (dialect: Dialect, full: string): Statements["availab
   if (dialect === "sqlite") return undefined
   if (dialect === "postgres") {
     return bySize((count) =>
-      numbered(
-        `SELECT 1 FROM ${full} WHERE (${identity.join(", ")}) IN (VALUES ${repeated(count, `(${marks(3)})`)}) FOR NO KEY UPDATE NOWAIT`
-      )
+      numbered(`SELECT 1 FROM ${full} WHERE ${amongThe(dialect)(identity, count)} FOR NO KEY UPDATE NOWAIT`)
     )
   }
   const first = `SELECT ${identity.map((column) => `? AS ${column}`).join(", ")}`
@@ -236,14 +244,7 @@ export const makeStatements = ({ channel, dialect, lockTimeout, table }: Stateme
   const full = quoted(dialect, table)
   const finish = dialect === "postgres" ? numbered : (text: string) => text
   const isMysql = dialect === "mysql"
-
-  const among = (names: ReadonlyArray<string>, count: number): string => {
-    // Postgres takes the parameters of a list of values for text.
-    const mark = (name: string) => (dialect === "postgres" && name === "version" ? "?::bigint" : "?")
-    const one = `(${names.map(mark).join(", ")})`
-    const all = repeated(count, one)
-    return `(${names.join(", ")}) IN (${isMysql ? all : `VALUES ${all}`})`
-  }
+  const among = amongThe(dialect)
 
   const read = `SELECT ${now} AS now, r.* FROM (SELECT 1 AS one) AS one LEFT JOIN ${full} AS r ON ${identity
     .map((column) => `r.${column} = ?`)
