@@ -16,6 +16,7 @@ import { IdempotencyRepository } from "../src/IdempotencyRepository.js"
 import { layerRedis } from "../src/redis.js"
 import { withIdempotency } from "../src/withIdempotency.js"
 import { type RedisServer, standalone } from "./support/redisServers.js"
+import { compilers } from "./types/compilers.js"
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -153,7 +154,10 @@ describe("documentation", () => {
   })
 
   it("compiles", async () => {
-    const compiled = run(bin("tsc"), ["-p", folder, "--moduleDetection", "force"]).catch((error) => error)
+    // The fastest of the compilers that the types are checked with.
+    const tsc = join(root, "node_modules", compilers["7"], "bin", "tsc")
+    const options = ["-p", folder, "--moduleDetection", "force"]
+    const compiled = run(process.execPath, [tsc, ...options]).catch((error) => error)
     expect((await compiled).stdout).toBe("")
   }, 120_000)
 
