@@ -8,11 +8,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import type * as RuntimeFlags from "effect/RuntimeFlags"
 import { Idempotency } from "../Idempotency.js"
-import {
-  IdempotencyOutcomeUnknownError,
-  type IdempotencyStorageError,
-  IdempotencyValidationError
-} from "../IdempotencyError.js"
+import { IdempotencyOutcomeUnknownError, type IdempotencyStorageError } from "../IdempotencyError.js"
 import { IdempotencyKey } from "../IdempotencyKey.js"
 import { startIn } from "./call.js"
 import { inExecution, runIn } from "./currentRun.js"
@@ -30,7 +26,7 @@ import {
 } from "./engine/request.js"
 import { executionOf } from "./execution.js"
 import { inOwnFiber } from "./ownFiber.js"
-import { type AnyOptions, type KeyInput, plan } from "./plan.js"
+import { type AnyOptions, type KeyInput, objectionTo, plan } from "./plan.js"
 import { type AnyEffect, type Call, decoded, failureOf, replay, successOf, type Telling } from "./results.js"
 import { resultUnavailable } from "./storedRecord.js"
 import { inExecutionSpan, isTraced, type Trace, traceAttempt, traceOutcome } from "./tracing.js"
@@ -241,14 +237,12 @@ const unprotected = <A>(
     )
   })
 
-/** Unless the store has a reason why nothing can be claimed from where the request is. */
+/** Unless the store objects. */
 const admitted = <A>(engine: Engine, request: ExecutionRequest, executed: AnyEffect<A>): AnyEffect<A> =>
   engine.objection === undefined
     ? executed
-    : Effect.flatMap(engine.objection({ ...engine.settings, ...request }), (issue) =>
-        issue === undefined
-          ? executed
-          : Effect.fail(new IdempotencyValidationError({ operation: request.identifiers.operation, issues: [issue] }))
+    : Effect.flatMap(objectionTo(engine, request), (objection) =>
+        objection === undefined ? executed : Effect.fail(objection)
       )
 
 /** `withIdempotency` and its like, without their types. */

@@ -1,7 +1,7 @@
 /** From what a caller wrote to what the engine is asked: everything is checked before anything runs. */
 import { types } from "node:util"
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import { timeToLiveMillis } from "../IdempotencyDomainService.js"
@@ -159,3 +159,16 @@ export const plan = (
     trace: undefined
   })
 }
+
+/** Whether the store has a reason why nothing can be claimed on these terms, or from where the request is. */
+export const objectionTo = (
+  engine: Engine,
+  request: ExecutionRequest
+): Effect.Effect<IdempotencyValidationError | undefined> =>
+  engine.objection === undefined
+    ? Effect.succeed(undefined)
+    : Effect.map(engine.objection({ ...engine.settings, ...request }), (issue) =>
+        issue === undefined
+          ? undefined
+          : new IdempotencyValidationError({ operation: request.identifiers.operation, issues: [issue] })
+      )

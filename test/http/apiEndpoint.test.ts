@@ -53,6 +53,21 @@ layer(layerMemory, { excludeTestServices: true })("a declared endpoint", (it) =>
     })
   )
 
+  it.scoped(
+    "that has run and whose value its schema refuses has failed: under at-most-once it does not run again",
+    () =>
+      Effect.gen(function* () {
+        const shop = yield* startShop((run, amount) => Effect.succeed({ run: run + 0.5, amount, attempt: 1 }), {
+          scope: tenant,
+          guarantee: "at-most-once"
+        })
+        const key = freshKey()
+        expect((yield* sentTo(shop, { key })).status).toBe(500)
+        expectProblem(yield* sentTo(shop, { key }), problems.unknown)
+        expect(shop.runs()).toBe(1)
+      })
+  )
+
   it.scoped("leaves other endpoints alone", () =>
     Effect.gen(function* () {
       const shop = yield* startShop()

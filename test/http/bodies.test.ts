@@ -15,7 +15,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { sha256 } from "../../src/internal/hash.js"
-import { failureEncoder, successEncoder, valueResponse } from "../../src/internal/http/apiResponse.js"
+import { failureEncoder, responseEncoder } from "../../src/internal/http/apiResponse.js"
 import { targetOf } from "../../src/internal/http/fingerprint.js"
 import { prepareBody } from "../../src/internal/http/requestBody.js"
 import { bodyOf } from "../../src/internal/http/responseBody.js"
@@ -34,7 +34,7 @@ const sent = (response: HttpServerResponse.HttpServerResponse) =>
   })
 
 describe("a value as a response", () => {
-  const answer = <A, I>(schema: Schema.Schema<A, I>, value: unknown) => valueResponse(successEncoder(schema.ast), value)
+  const answer = <A, I>(schema: Schema.Schema<A, I>, value: unknown) => responseEncoder(schema.ast)(value)
 
   it.effect("is empty where there is nothing to say", () =>
     Effect.gen(function* () {
@@ -62,8 +62,11 @@ describe("a value as a response", () => {
     })
   )
 
-  it.effect("that does not encode is answered as the platform answers it", () =>
-    Effect.map(answer(Schema.String, 1), (response) => expect(response.status).toBe(400))
+  it.effect("that its schema refuses is a defect", () =>
+    Effect.gen(function* () {
+      const cause = yield* Effect.flip(Effect.sandbox(answer(Schema.String, 1)))
+      expect(Cause.isDie(cause)).toBe(true)
+    })
   )
 })
 

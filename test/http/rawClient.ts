@@ -1,5 +1,6 @@
 /** Requests as bytes on a socket: header lines, cuts and pauses are the test's. */
 import { type ClientRequest, type IncomingMessage, request } from "node:http"
+import { connect } from "node:net"
 import * as Effect from "effect/Effect"
 
 export interface Sent {
@@ -80,3 +81,16 @@ export const firstChunk = (outgoing: ClientRequest): Effect.Effect<string> =>
 
 /** The client goes away. */
 export const cut = (outgoing: ClientRequest): Effect.Effect<void> => Effect.sync(() => void outgoing.destroy())
+
+/** Sends a text at once, and gets all that comes back until the server closes the connection. */
+export const sendText = (url: string, text: string): Effect.Effect<string> =>
+  Effect.async((resume) => {
+    const { hostname, port } = new URL(url)
+    const socket = connect(Number(port), hostname, () => socket.write(text))
+    let received = ""
+    socket.on("data", (chunk) => {
+      received += chunk.toString("latin1")
+    })
+    socket.on("error", (error) => resume(Effect.die(error)))
+    socket.on("close", () => resume(Effect.succeed(received)))
+  })

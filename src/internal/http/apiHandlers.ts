@@ -7,6 +7,7 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as HttpMethod from "@effect/platform/HttpMethod"
 import type * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Multipart from "@effect/platform/Multipart"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as Chunk from "effect/Chunk"
@@ -24,7 +25,7 @@ import type {
 import { Idempotency } from "../../Idempotency.js"
 import { IdempotencyKey } from "../../IdempotencyKey.js"
 import { declarationOf } from "./apiDeclaration.js"
-import { failureEncoder, successEncoder, valueResponse } from "./apiResponse.js"
+import { failureEncoder, responseEncoder } from "./apiResponse.js"
 import { decodeOptions, type Policy, type ServerOptions } from "./options.js"
 import { protect } from "./protect.js"
 import type { Handler } from "./run.js"
@@ -88,7 +89,7 @@ const protectedItem = (
 ): Item => {
   const reader = payloadReader(endpoint, item.withFullRequest)
   const read: PayloadOf = reader ?? (() => Effect.succeed({}))
-  const encodeSuccess = successEncoder(endpoint.successSchema.ast)
+  const encodeSuccess = responseEncoder(endpoint.successSchema.ast)
   const encodeFailure = failureEncoder([endpoint.errorSchema.ast, group.errorSchema.ast, HttpApiDecodeError.ast])
   return {
     ...item,
@@ -96,14 +97,16 @@ const protectedItem = (
     withFullRequest: item.withFullRequest || reader !== undefined,
     handler: (asked) =>
       Effect.contextWithEffect((context: Context.Context<unknown>) => {
-        const handle = (request: Request, payload: Payload) => item.handler({ ...asked, ...payload, request })
+        // Encoded here, not by the platform: to that, what has run and does not encode is a bad request.
+        const handle = (request: Request, payload: Payload) =>
+          Effect.flatMap(item.handler({ ...asked, ...payload, request }), encodeSuccess)
         let validated: Payload | undefined
         const self = Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
           Effect.flatMap(validated === undefined ? read(request) : Effect.succeed(validated), (payload) =>
             handle(request, payload)
           )
         )
-        const handler: Handler<unknown, unknown, unknown> = {
+        const handler: Handler<HttpServerResponse.HttpServerResponse, unknown, unknown> = {
           self,
           validate: (request) =>
             Effect.map(Effect.provide(Effect.scoped(read(request)), context), (payload) => {
@@ -112,7 +115,7 @@ const protectedItem = (
             }),
           respond: Exit.match({
             onFailure: encodeFailure,
-            onSuccess: (value) => valueResponse(encodeSuccess, value)
+            onSuccess: Effect.succeed
           })
         }
         return Effect.flatMap(Idempotency, (engine) => protect(engine, policy, handler))

@@ -1,4 +1,4 @@
-/** What an `HttpApi` answers with: for clients that are no longer there to have it made by the platform. */
+/** What an `HttpApi` answers with, as its platform would make it: a handler that has run is answered for here. */
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
@@ -51,7 +51,11 @@ const encoder = (schemas: ReadonlyArray<AST.AST>, statusOf: (ast: AST.AST) => nu
     )
 }
 
-export const successEncoder = (schema: AST.AST): Encode => encoder([schema], HttpApiSchema.getStatusSuccessAST)
+/** A handler's value as a response; one that its schema refuses is a defect of the handler, which has run. */
+export const responseEncoder = (schema: AST.AST): ((value: unknown) => Effect.Effect<Response>) => {
+  const encode = encoder([schema], HttpApiSchema.getStatusSuccessAST)
+  return (value) => (HttpServerResponse.isServerResponse(value) ? Effect.succeed(value) : Effect.orDie(encode(value)))
+}
 
 /** An error that is an instance of a schema with a status says itself what it is answered with. */
 const ownSchema = (error: unknown): ReadonlyArray<AST.AST> => {
@@ -79,9 +83,3 @@ export const failureEncoder = (
     )
   }
 }
-
-/** A handler's value as a response; what does not encode is answered as the failure that it is. */
-export const valueResponse = (encode: Encode, value: unknown): Effect.Effect<Response> =>
-  HttpServerResponse.isServerResponse(value)
-    ? Effect.succeed(value)
-    : Effect.catchAllCause(encode(value), defectResponse)

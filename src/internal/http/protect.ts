@@ -19,7 +19,7 @@ import { currentRun } from "../currentRun.js"
 import type { Engine } from "../engine/engine.js"
 import type { Flight } from "../engine/flights.js"
 import type { Beginning, ExecutionRequest } from "../engine/request.js"
-import { plan } from "../plan.js"
+import { objectionTo, plan } from "../plan.js"
 import { inExecutionSpan, isTraced, traceOutcome, traceReplay } from "../tracing.js"
 import { isBuffered, readBody, withBody } from "./body.js"
 import { type Provided, unprotected, within } from "./execution.js"
@@ -57,11 +57,17 @@ const planned = <E, R>(
 ) =>
   plan(engine, operation, key, { ...policy.execution, ...(fingerprint === undefined ? {} : { fingerprint }) }, parent)
 
-/** Whether the engine takes the options: what is wrong with them is wrong for every request. */
+/** No client can help it. */
+const admitted = (engine: Engine, execution: ExecutionRequest): Effect.Effect<void> =>
+  Effect.flatMap(objectionTo(engine, execution), (objection) =>
+    objection === undefined ? Effect.void : Effect.die(objection)
+  )
+
+/** Whether engine and store take the options: what is wrong with them is wrong for every request. */
 export const checkOptions = <E, R>(engine: Engine, policy: Policy<E, R>): Effect.Effect<void> =>
   Either.match(planned(engine, policy, policy.operation ?? "http", "key", undefined, undefined), {
     onLeft: Effect.die,
-    onRight: () => Effect.void
+    onRight: (execution) => (execution === undefined ? Effect.void : admitted(engine, execution))
   })
 
 /** Where interruption is off; its waits are the request's to interrupt. */
@@ -97,6 +103,7 @@ const enter = <A, E, R, EP, RP>(
     }
     const execution = asked.right
     if (execution === undefined) return refuse({ code: "idempotency_key_missing" })
+    if (engine.objection !== undefined) yield* admitted(engine, execution)
 
     const begin = (call: Call<A, E, R>): Effect.Effect<A | Response, E, Exclude<R, Provided>> =>
       Effect.uninterruptible(

@@ -109,8 +109,8 @@ const makeCollector = (maxBytes: number) => {
     add: (chunk: Uint8Array): void => {
       size += chunk.length
       if (size > maxBytes) chunks.length = 0
-      // The chunk is the sender's from here on, and may be written over.
-      else chunks.push(chunk.slice())
+      // The chunk is the sender's from here on, and may be written over; `slice` of a `Buffer` does not copy.
+      else chunks.push(new Uint8Array(chunk))
     },
     isFull: (): boolean => size > maxBytes,
     bytes: (): Uint8Array | undefined => (size > maxBytes ? undefined : concatBytes(chunks, size))

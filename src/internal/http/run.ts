@@ -95,6 +95,7 @@ export const run = <A, E, R>(
   /** Open once the request is over, or its client has gone. */
   const isOver = Effect.unsafeMakeLatch(false)
   let isGone = false
+  const unlessGone = Effect.suspend(() => (isGone ? Effect.interrupt : Effect.void))
   let hasStarted = false
   traceAttempt(execution.trace, ownership.attempt)
 
@@ -155,7 +156,8 @@ export const run = <A, E, R>(
       Effect.onInterrupt(() =>
         Effect.suspend(() => {
           isGone = true
-          return isOver.open
+          // It is sending already, to nobody: some platforms would wait for that for ever.
+          return settling.isTaken() ? Effect.zipRight(isOver.open, Fiber.interruptFork(fiber)) : isOver.open
         })
       )
     )
@@ -170,7 +172,9 @@ export const run = <A, E, R>(
     yield* metrics.recordInFlight(operation, 1)
     // For a handler that sends its response itself, as the one of a server's middleware.
     yield* HttpApp.appendPreResponseHandler((sender, response) =>
-      sender === request ? settling.final(response) : Effect.succeed(response)
+      sender === request
+        ? Effect.zipLeft(Effect.uninterruptible(settling.final(response)), unlessGone)
+        : Effect.succeed(response)
     )
     const exit = yield* handled
     const stopped = stopOf(exit)
