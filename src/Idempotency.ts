@@ -31,7 +31,10 @@ export interface IdempotencyEngineOptions {
   readonly storageTimeout?: DurationInput | undefined
   /** When a failed attempt is tried again: by default exponentially from 50 ms, jittered, 3 times. */
   readonly retry?: Schedule<unknown> | undefined
-  /** A larger encoded result is recorded as unavailable; 1 MiB by default. */
+  /**
+   * A larger encoded result is recorded as unavailable; 1 MiB by default. Responses over HTTP have `maxResponseBytes`
+   * instead.
+   */
   readonly maxResultBytes?: number | undefined
   /** How long a run of unknown outcome blocks its key; 30 days by default. */
   readonly unknownRetention?: DurationInput | undefined

@@ -161,6 +161,17 @@ for (const mount of mounts) {
       })
     )
 
+    it.scopedLive("or waits for the winner, and begins again if that leaves the key", () =>
+      Effect.gen(function* () {
+        const { process, site } = yield* siteOn(mount, (run) => (run === 1 ? Effect.never : numbered()(run)), {
+          lease,
+          inFlight: "wait"
+        })
+        yield* process.faults.planFor("renew", () => Effect.succeed([{ _tag: "Lost", record: undefined }]), 1)
+        expect((yield* site.send({ key: freshKey() })).text).toBe('{"run":2}')
+      })
+    )
+
     it.scopedLive("after the store was away for a whole lease, the outcome is unknown", () =>
       Effect.gen(function* () {
         const { process, site } = yield* siteOn(mount, () => Effect.never, { lease, guarantee: "at-most-once" })

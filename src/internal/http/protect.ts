@@ -115,7 +115,7 @@ const enter = <A, E, R, EP, RP>(
           onSuccess: (begun): Effect.Effect<A | Response, E, Exclude<R, Provided>> => {
             switch (begun._tag) {
               case "Own":
-                return run(call, begun.ownership)
+                return run(call, begun.ownership, again)
               case "Replay":
                 traceReplay(call.execution.trace, begun.record.token)
                 return replayed(call, begun.record.outcome)
@@ -126,6 +126,8 @@ const enter = <A, E, R, EP, RP>(
           }
         })
       )
+    /** What a handler has read of a web request's body, no other reads. */
+    const again = (call: Call<A, E, R>) => begin({ ...call, request: withBody(request, body) })
     const call: Call<A, E, R> = { engine, policy, handler, request: buffered, scope, execution }
     return yield* Effect.withFiberRuntime<A | Response, E, Exclude<R, Provided>>((fiber) =>
       isTraced(fiber)

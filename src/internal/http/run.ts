@@ -65,8 +65,15 @@ const stopOf = <A, E>(exit: Exit.Exit<A, E>): Cause.Cause<never> | undefined => 
     : Cause.stripFailures(exit.cause)
 }
 
+/** Begins a call, be it again. */
+export type Begin<A, E, R> = (call: Call<A, E, R>) => Effect.Effect<A | Response, E, Exclude<R, Provided>>
+
 /** What a client gets whose request the engine stopped: the key is another's, or the store has been away too long. */
-const lost = <A, E, R>(call: Call<A, E, R>, loss: Loss): Effect.Effect<Response> => {
+const lost = <A, E, R>(
+  call: Call<A, E, R>,
+  loss: Loss,
+  begin: Begin<A, E, R>
+): Effect.Effect<A | Response, E, Exclude<R, Provided>> => {
   const { engine, execution, policy } = call
   const { fingerprint, identifiers, lease, trace } = execution
   if (loss._tag === "Unreachable") {
@@ -74,7 +81,12 @@ const lost = <A, E, R>(call: Call<A, E, R>, loss: Loss): Effect.Effect<Response>
     return Effect.succeed(problemResponse({ code: "idempotency_outcome_unknown" }, policy.problemType))
   }
   const { record } = loss
-  if (record === undefined || differ(record.fingerprint, fingerprint)) {
+  const isOther = differ(record?.fingerprint, fingerprint)
+  if (record === undefined || isOther) {
+    // Whoever holds the key now is waited for like anybody else; a run that may have happened is not repeated.
+    if (!isOther && execution.inFlight === "wait" && execution.guarantee === "at-least-once") {
+      return begin({ ...call, execution: { ...execution, blockedBy: "TakenOver" } })
+    }
     traceOutcome(trace, "IdempotencyInFlightError")
     const problem = { code: "idempotency_request_in_flight", retryAfter: Duration.millis(lease) } as const
     return Effect.succeed(problemResponse(problem, policy.problemType))
@@ -86,7 +98,8 @@ const lost = <A, E, R>(call: Call<A, E, R>, loss: Loss): Effect.Effect<Response>
 /** Where interruption is off. */
 export const run = <A, E, R>(
   call: Call<A, E, R>,
-  ownership: Ownership
+  ownership: Ownership,
+  begin: Begin<A, E, R>
 ): Effect.Effect<A | Response, E, Exclude<R, Provided>> => {
   const { engine, execution, handler, policy, request, scope } = call
   const { metrics } = engine
@@ -181,7 +194,9 @@ export const run = <A, E, R>(
     if (stopped !== undefined) {
       const loss = ownership.loss()
       yield* stop
-      return yield* loss !== undefined && Cause.isInterrupted(stopped) ? lost(call, loss) : Effect.failCause(stopped)
+      return yield* loss !== undefined && Cause.isInterrupted(stopped)
+        ? lost(call, loss, begin)
+        : Effect.failCause(stopped)
     }
     // Last, so that it sees what all others have made of the response.
     yield* HttpApp.appendPreResponseHandler((_, response) =>
