@@ -5,6 +5,7 @@ import { IdempotencyValidationError } from "../IdempotencyError.js"
 import type { AnySchema, Codec } from "./codecs.js"
 import { type CurrentRun, currentRun } from "./currentRun.js"
 import { CurrentStep } from "./currentStep.js"
+import { isWellFormed } from "./hash.js"
 import { maxSteps } from "./protocol.js"
 import { undecodable } from "./storedRecord.js"
 import { logsAbout } from "./tracing.js"
@@ -17,6 +18,7 @@ const issueWith = (run: CurrentRun, name: unknown): string | undefined => {
   if (typeof name !== "string" || name.length === 0 || name.length > maxNameLength) {
     return `the name of a step has 1 to ${maxNameLength} characters`
   }
+  if (!isWellFormed(name)) return "the name of a step holds a lone surrogate"
   if (run.stepNames === undefined) return undefined
   if (run.stepNames.has(name)) return "the name of a step is used twice in one run"
   return run.stepNames.size >= maxSteps ? `an execution has at most ${maxSteps} steps` : undefined

@@ -197,15 +197,20 @@ describe("steps", () => {
     })
   )
 
-  for (const name of ["", "n".repeat(256)]) {
-    it.scoped(`a name of ${name.length} characters is an IdempotencyValidationError`, () =>
+  const length = "the name of a step has 1 to 255 characters"
+  for (const [what, name, issue] of [
+    ["of 0 characters", "", length],
+    ["of 256 characters", "n".repeat(256), length],
+    ["that no store gives back", "n\ud800", "the name of a step holds a lone surrogate"]
+  ] as const) {
+    it.scoped(`a name ${what} is an IdempotencyValidationError`, () =>
       Effect.gen(function* () {
         const { process } = yield* singleProcess()
         const step = counting(Effect.succeed("stepped"))
         const call = process.run(withIdempotency(withIdempotentStep(name)(step.effect), operation, key))
         expect(yield* Effect.flip(call)).toMatchObject({
           _tag: "IdempotencyValidationError",
-          issues: ["the name of a step has 1 to 255 characters"]
+          issues: [issue]
         })
         expect(step.runs()).toBe(0)
       })
