@@ -1,6 +1,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Iterable from "effect/Iterable"
+import * as Schedule from "effect/Schedule"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { answered, nowIn } from "./call.js"
@@ -10,8 +11,11 @@ import { identifiersOf, storedKey } from "./storedKey.js"
 import * as transition from "./transition.js"
 import { makeWakeUps } from "./wakeUps.js"
 
-/** Expired keys that one sweep looks for, so that it never holds up the event loop. */
-const keysPerSweep = 10_000
+/** Keys that are looked at in one go, so that a sweep never holds up the event loop. */
+const keysAtOnce = 10_000
+
+/** Milliseconds for which others have their turn. */
+const betweenSweeps = 1
 
 const isDroppable = (state: State): boolean => state._tag === "Completed" || state._tag === "Released"
 
@@ -23,7 +27,11 @@ const cursorAfter = (entries: ReadonlyArray<Entry>): string | undefined => {
 /** The transition function over a `Map`. */
 export const makeMemoryDriver = (
   capacity: number
-): { readonly driver: Driver; readonly sweep: Effect.Effect<void> } => {
+): {
+  readonly driver: Driver
+  /** Drops all that has expired. */
+  readonly sweep: Effect.Effect<void>
+} => {
   const states = new Map<string, State>()
   /** The keys whose state may be dropped for room, longest settled first. */
   const droppable = new Set<string>()
@@ -44,17 +52,18 @@ export const makeMemoryDriver = (
   }
 
   let cursor = states.entries()
-  /** Looks at the next keys, and drops those that have expired. */
-  const unsafeSweep = (now: number): void => {
-    for (let looked = 0; looked < keysPerSweep; looked++) {
+  /** Looks at the next keys, and drops those that have expired; true once it has come to the last one. */
+  const unsafeSweep = (now: number): boolean => {
+    for (let looked = 0; looked < keysAtOnce; looked++) {
       const next = cursor.next()
       if (next.done === true) {
         cursor = states.entries()
-        return
+        return true
       }
       const [key] = next.value
       if (transition.live(stored(key, now), now) === undefined) drop(key)
     }
+    return false
   }
 
   /** Makes room for those of the keys that are not there yet, at the cost of none of them; false if it cannot. */
@@ -188,5 +197,11 @@ export const makeMemoryDriver = (
     list: (request) => atNow((now) => page(request, now))
   }
 
-  return { driver, sweep: Effect.map(Clock.currentTimeMillis, unsafeSweep) }
+  const sweep = Effect.asVoid(
+    Effect.repeat(Effect.map(Clock.currentTimeMillis, unsafeSweep), {
+      until: (isOver) => isOver,
+      schedule: Schedule.spaced(betweenSweeps)
+    })
+  )
+  return { driver, sweep }
 }
