@@ -79,6 +79,34 @@ describe("a fast store that is away", () => {
     })
   )
 
+  it.scoped("is left alone too where its callers give up before it is known to be away", () =>
+    Effect.gen(function* () {
+      const { calls, claim, fast } = yield* makeTiered({ fastTimeout: "100 millis" })
+      fast.health = "silent"
+      const givingUp = yield* Effect.fork(claim("a", "f"))
+      yield* TestClock.adjust("80 millis")
+      yield* Fiber.interrupt(givingUp)
+      calls()
+      expect(yield* timed(claim("b", "f"))).toMatchObject({ elapsed: 0, value: { _tag: "Claimed" } })
+      expect(calls().fast).toEqual([])
+    })
+  )
+
+  it.scoped("but not for one that gives up at once", () =>
+    Effect.gen(function* () {
+      const { calls, claim, fast, settle } = yield* makeTiered({ fastTimeout: "100 millis" })
+      yield* settle()
+      fast.health = "silent"
+      const givingUp = yield* Effect.fork(claim("b", "f"))
+      yield* TestClock.adjust("5 millis")
+      yield* Fiber.interrupt(givingUp)
+      fast.health = "sound"
+      calls()
+      expect(yield* claim("b", "f")).toMatchObject(settled())
+      expect(calls()).toEqual({ fast: ["read"], durable: [] })
+    })
+  )
+
   it.scoped("holds up no caller that cannot be interrupted, and no end of the layer", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()

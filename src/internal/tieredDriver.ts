@@ -13,6 +13,9 @@ import { logsAboutStore } from "./tracing.js"
 /** How long a fast store that does not answer is left alone, in milliseconds. */
 const pause = 1_000
 
+/** A call that its caller gives up after so many milliseconds has not been answered; sooner, it may still have been. */
+const longestAnswer = 50
+
 const isAway = (cause: Cause.Cause<IdempotencyStorageError>): boolean => {
   if (Cause.isInterruptedOnly(cause)) return false
   const failure = Cause.failureOption(cause)
@@ -41,11 +44,23 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
     return aboutFast(Effect.logInfo(`idempotency: ${fast.name}, the fast store, answers again`))
   })
 
+  /** A caller that gave up on a call from `start` has waited for the fast store: the next one does not. */
+  const givenUp = (start: number): Effect.Effect<void> =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      if (now - start >= Math.min(timeout, longestAnswer)) pausedUntil = now + pause
+    })
+
   /** The answer, or `otherwise` where there is none in time. */
   const attempt = <A>(call: Effect.Effect<A, IdempotencyStorageError>, otherwise: A): Effect.Effect<A> =>
     pipe(
-      // Neither a caller that cannot be interrupted, nor a client that does not let itself be, is waited for.
-      Effect.interruptible(Effect.disconnect(call)),
+      Clock.currentTimeMillis,
+      Effect.flatMap((start) =>
+        pipe(
+          // Neither a caller that cannot be interrupted, nor a client that does not let itself be, is waited for.
+          Effect.interruptible(Effect.disconnect(call)),
+          Effect.onInterrupt(() => givenUp(start))
+        )
+      ),
       Effect.timeoutFailCause({
         duration: timeout,
         onTimeout: () => Cause.die(new Error(`no answer within ${timeout} ms`))
