@@ -1,6 +1,6 @@
 /** An effect and its record in one transaction, on real databases. */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { expect, layer } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -9,7 +9,15 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { IdempotencyIdentifiers, IdempotencyRepository, IdempotentExecution, withIdempotency } from "../../src/index.js"
+import {
+  Idempotency,
+  IdempotencyDomainService,
+  IdempotencyIdentifiers,
+  IdempotencyMetrics,
+  IdempotencyRepository,
+  IdempotentExecution,
+  withIdempotency
+} from "../../src/index.js"
 import { layerSql, SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
 import { Mariadb, mysqlClient, Postgres, pgClient, SqliteFile, sqliteClient } from "../support/databases.js"
 
@@ -276,3 +284,15 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
 suite("Postgres", pgClient.pipe(Layer.provide(Postgres.layer)))
 suite("SQLite", sqliteClient.pipe(Layer.provide(SqliteFile.layer)))
 suite("MariaDB", mysqlClient.pipe(Layer.provide(Mariadb.layer)))
+
+const slow = Layer.fresh(Idempotency.layerWith({ storageTimeout: "11 seconds" })).pipe(
+  Layer.provideMerge(SqlIdempotencyRepository.layer),
+  Layer.provide([IdempotencyDomainService.layer, IdempotencyMetrics.layer]),
+  Layer.provide(Layer.effectDiscard(tables))
+)
+
+it.scopedLive("a transaction has no lease that could be too short for the engine's timeout", () =>
+  Effect.map(withIdempotentTransaction(Effect.succeed(1), "book", keyOf()), (value) => expect(value).toBe(1)).pipe(
+    Effect.provide(slow.pipe(Layer.provideMerge(sqliteClient), Layer.provide(SqliteFile.layer)))
+  )
+)
