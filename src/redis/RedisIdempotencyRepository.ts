@@ -196,9 +196,9 @@ const layerConfig = (
 export const RedisIdempotencyRepository: {
   /**
    * On a client that the caller opened and closes. Waiters of this layer share one more connection, made from that
-   * client when the first of them comes. Set `enableOfflineQueue: false` or a small `maxRetriesPerRequest` on the
-   * client, so that an outage is not taken for slowness, and a `socketTimeout`, so that a connection on which nothing
-   * comes back is replaced: without it, such a connection is an outage until TCP gives it up.
+   * client when the first of them comes. Set `maxRetriesPerRequest: 0` on the client, so that an outage is not taken
+   * for slowness, and nothing is sent again after one, when its caller has long given up; and a `socketTimeout`, so
+   * that a connection on which nothing comes back is replaced: without it, that is an outage until TCP gives it up.
    *
    * @since 0.1.0
    * @category layers

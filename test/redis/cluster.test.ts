@@ -3,7 +3,9 @@ import { describe, expect, layer } from "@effect/vitest"
 import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as HashMap from "effect/HashMap"
+import * as Schedule from "effect/Schedule"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
 import { IdempotencyRecord } from "../../src/IdempotencyRecord.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
@@ -11,6 +13,7 @@ import { encodeCursor } from "../../src/internal/listing.js"
 import type { Outcome } from "../../src/internal/protocol.js"
 import { storedKey } from "../../src/internal/storedKey.js"
 import { ClusterRedis } from "../support/redisServers.js"
+import { tcpProxy } from "../support/tcpProxy.js"
 import { claimBy, clusterClient, driverOver, freshIds, insertBy, keysOf, majors, minute, pagesOf } from "./fixtures.js"
 
 const success: Outcome = { _tag: "Success", encoded: "1" }
@@ -33,6 +36,40 @@ describe.each(majors)("$major on a cluster", ({ ioredis }) => {
       const redis = yield* clusterClient(ioredis, nodes.slice(0, 2))
       return { redis, servers, nodes, driver: yield* driverOver(redis) }
     })
+
+    it.scoped("what was sent before all nodes were lost may have been applied", () =>
+      Effect.gen(function* () {
+        const { nodes } = yield* ClusterRedis
+        const proxies = yield* Effect.forEach(nodes, ({ port }) => tcpProxy(port))
+        const host = "127.0.0.1"
+        const natMap = Object.fromEntries(
+          proxies.map(({ port }, index) => [`${host}:${nodes[index]?.port}`, { host, port }])
+        )
+        const at = proxies.map(({ port }) => ({ host, port }))
+        const redis = yield* clusterClient(ioredis, at, { natMap, enableOfflineQueue: false })
+        const driver = yield* driverOver(redis)
+        yield* Effect.retry(driver.claim(freshIds(), claimBy("t")), Schedule.spaced("20 millis"))
+        // All are connected, and know the script.
+        yield* Effect.forEach(Array.from({ length: 40 }, freshIds), (each) => driver.claim(each, claimBy("t")))
+        yield* Effect.promise(() => Promise.all(redis.nodes("all").map((node) => node.config("GET", "port"))))
+        const key = freshIds()
+        for (const proxy of proxies) {
+          yield* proxy.loseReplyTo((request) => {
+            const isClaim = request.includes(key.idempotencyKey)
+            if (isClaim) for (const other of proxies) if (other !== proxy) Effect.runSync(other.cut)
+            return isClaim
+          })
+        }
+        const claiming = yield* Effect.fork(Effect.flip(driver.claim(key, claimBy("t"))))
+        yield* Effect.repeat(Effect.sleep("1 millis"), { until: () => proxies.some(({ lost }) => lost() > 0) })
+        for (const { cut } of proxies) yield* cut
+        expect(yield* Fiber.join(claiming)).toMatchObject({ reason: "Unavailable", applied: "unknown" })
+        expect((yield* (yield* setup).driver.read([key]))[0]).toMatchObject({ _tag: "Processing" })
+        // What is not sent at all is not.
+        const unsent = yield* Effect.flip(driver.claim(freshIds(), claimBy("t")))
+        expect(unsent).toMatchObject({ reason: "Unavailable", applied: "no" })
+      })
+    )
 
     it.scoped("every verb, on keys of every node", () =>
       Effect.gen(function* () {

@@ -14,6 +14,7 @@ import {
   Idempotency,
   IdempotencyDomainService,
   type IdempotencyIdentifiers,
+  IdempotencyMetrics,
   IdempotencyRepository,
   IdempotencyValidationError,
   withIdempotency,
@@ -35,12 +36,25 @@ const briefly = { durability: { replicas: 1, timeout: "200 millis" } } satisfies
 /** What a loaded machine takes is not a failure of the store. */
 const storageTimeout = 21_000
 
-const over = (redis: RedisClient, settings: Settings) =>
+const overWith = <Metrics>(
+  redis: RedisClient,
+  settings: Settings,
+  metrics: Layer.Layer<IdempotencyMetrics | Metrics>
+) =>
   Idempotency.layerWith({ storageTimeout, retry: Schedule.recurs(1) }).pipe(
     Layer.provideMerge(Layer.scoped(IdempotencyRepository, makeOver(redis, settings))),
-    Layer.provideMerge(RecordingMetrics.layer),
+    Layer.provideMerge(metrics),
     Layer.provide(IdempotencyDomainService.layer)
   )
+
+const over = (redis: RedisClient, settings: Settings) => overWith(redis, settings, RecordingMetrics.layer)
+
+const brokenMetrics: Readonly<Record<string, () => Effect.Effect<void>>> = {
+  throw: () => {
+    throw new Error("a metric threw")
+  },
+  die: () => Effect.dieMessage("a metric died")
+}
 
 const errors = Effect.flatMap(RecordingMetrics, ({ calls }) =>
   Effect.map(calls, (all) => all.flatMap((call) => (call.method === "recordError" ? [call.errorType] : [])))
@@ -151,6 +165,21 @@ describe.each(isProof ? majors : majors.slice(0, 1))("$major", ({ ioredis }) => 
         })
       )
     )
+
+    for (const [what, recordError] of Object.entries(brokenMetrics)) {
+      it.scoped(`also where the metrics that count it ${what}`, () =>
+        Effect.gen(function* () {
+          const { server } = yield* Pair
+          const settings = { startup: "fail", durability: { replicas: 1, timeout: "1 second" } } as const
+          const metrics = Layer.map(IdempotencyMetrics.layerNoop, (context) =>
+            Context.make(IdempotencyMetrics, { ...Context.get(context, IdempotencyMetrics), recordError })
+          )
+          const store = overWith(yield* nodeClient(ioredis, server.port), settings, metrics)
+          const paid = yield* Effect.provide(pay(freshIds(), frozen), store)
+          expect(paid).toMatchObject({ _tag: "Executed", value: "paid" })
+        })
+      )
+    }
 
     it.scoped("one WAIT confirms what comes together", () =>
       withStore(amply, ({ server }) =>

@@ -6,16 +6,20 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as six from "ioredis-6"
 import type { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import type { Target } from "../../src/internal/redis/connection.js"
-import { makeOwning, type Settings } from "../../src/internal/redis/make.js"
+import { makeOver, makeOwning, type Settings } from "../../src/internal/redis/make.js"
 import { RedisIdempotencyRepository } from "../../src/redis.js"
-import { cluster, type RedisServer, standalone, standaloneWith } from "../support/redisServers.js"
+import { cluster, type RedisServer, scopedClient, standalone, standaloneWith } from "../support/redisServers.js"
+import { tcpProxy } from "../support/tcpProxy.js"
 import { claimBy, freshIds, majors, minute, nodeClient } from "./fixtures.js"
 
 /** No server has this port: it needs a privilege that a client does not. */
@@ -34,6 +38,16 @@ const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const connections = ({ command }: RedisServer) =>
   // One of them is the one that asks.
   Effect.map(command("client", "list"), (list) => String(list).trim().split("\n").length - 1)
+
+describe("a client of RESP3", () => {
+  it.scopedLive("is told too that its server evicts", () =>
+    Effect.gen(function* () {
+      const { port } = yield* standaloneWith("--maxmemory-policy", "allkeys-lru")
+      const redis = yield* scopedClient(() => new six.Redis({ port, replyMapping: "resp3" }))
+      expect(yield* Effect.flip(makeOver(redis, { eviction: "fail" }))).toMatchObject({ reason: "Misconfigured" })
+    })
+  )
+})
 
 describe.each(majors)("layerClient on $major", ({ ioredis }) => {
   const layerClient = (target: Target, settings: Settings = {}) =>
@@ -148,6 +162,29 @@ describe.each(majors)("layerClient on $major", ({ ioredis }) => {
       expect(String(error.cause)).toContain("allkeys-lru")
       yield* command("acl", "setuser", "default", "-config")
       yield* Effect.scoped(repositoryOf({ url }, { eviction: "fail" }))
+    })
+  )
+
+  it.scopedLive("what was sent before an outage and not answered is not sent again after it", () =>
+    Effect.gen(function* () {
+      const server = yield* standalone
+      const proxy = yield* tcpProxy(server.port)
+      const { claims, inspect } = yield* repositoryOf({ url: `redis://127.0.0.1:${proxy.port}` }, { startup: "fail" })
+      yield* claims.claim(freshIds(), claimBy("t"))
+      const key = freshIds()
+      yield* proxy.loseRequest((request) => {
+        const isClaim = request.includes(key.idempotencyKey)
+        if (isClaim) Effect.runSync(proxy.cut)
+        return isClaim
+      })
+      const failed = yield* Effect.exit(Effect.timeout(claims.claim(key, claimBy("t")), "2 seconds"))
+      expect(Exit.isFailure(failed)).toBe(true)
+      expect(proxy.lost()).toBe(1)
+      // The client tries to reconnect some times, and is cut off each time.
+      yield* Effect.sleep("500 millis")
+      yield* proxy.mend
+      yield* Effect.retry(claims.claim(freshIds(), claimBy("t")), Schedule.spaced("20 millis"))
+      expect(yield* inspect(key)).toEqual(Option.none())
     })
   )
 

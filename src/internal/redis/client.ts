@@ -1,4 +1,4 @@
-import { isNoScript, isUnknownHeader } from "./errors.js"
+import { isNoScript, isNotConnected, isUnknownHeader } from "./errors.js"
 import type { Script } from "./scripts.js"
 
 /** What the store needs of `ioredis`, in either major: the commands. */
@@ -67,6 +67,7 @@ export interface RedisNodeClient extends RedisCommands {
 
 /** `Cluster` of `ioredis`. */
 export interface RedisClusterClient extends RedisCommands {
+  readonly status: string
   readonly options: { readonly keyPrefix?: string | undefined }
   /** For each slot the addresses of its nodes, its primary's first. */
   readonly slots: ReadonlyArray<ReadonlyArray<string> | undefined>
@@ -101,11 +102,25 @@ export type Turn = (flush: () => void) => void
 
 const told = (replies: unknown): Told => ({ replies })
 
+/** How a command is sent, once it is its turn. */
+type Issue = (command: () => Promise<unknown>) => Promise<Told>
+
+const issuePlainly: Issue = (command) => command().then(told)
+
+/** Of what a Cluster has sent before it lost all of its nodes, it says the same as of what it has never sent. */
+const issueInCluster =
+  (client: RedisClusterClient): Issue =>
+  (command) => {
+    const mayBeSent = client.status === "ready"
+    return command().then(told, (error) => {
+      throw mayBeSent && isNotConnected(error) ? new Error("Connection is closed.", { cause: error }) : error
+    })
+  }
+
+export const issueFor = (client: RedisClient): Issue => (isCluster(client) ? issueInCluster(client) : issuePlainly)
+
 /** Sends scripts by their digests, and as texts where the server does not remember them. */
-export const makeSend = (
-  client: RedisCommands,
-  issue: (command: () => Promise<unknown>) => Promise<Told> = (command) => command().then(told)
-): Send => {
+export const makeSend = (client: RedisCommands, issue: Issue): Send => {
   let knowsHeaders = true
 
   const send: Send = (script, keys, args, onReplies, onFailure) => {

@@ -5,7 +5,7 @@ import type * as Scope from "effect/Scope"
 import type * as ioredis from "ioredis"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { RedisClient } from "./client.js"
-import { messageOf, sort } from "./errors.js"
+import { isNotConnected, sort } from "./errors.js"
 
 /** Options of `Redis`, as far as both majors of `ioredis` share them. */
 export type NodeOptions = Omit<ioredis.RedisOptions, "Connector">
@@ -56,12 +56,13 @@ const closingTime = Duration.seconds(1)
 const reconnectAfter = (times: number): number => Math.min(50 * 2 ** Math.min(times - 1, 10), longestPause)
 
 /**
- * An outage shows at once: what cannot be sent fails, what was sent is sent again once after a reconnection, and a
- * connection that swallows what it is sent is replaced. The client reconnects for as long as it lives.
+ * An outage shows at once: what cannot be sent fails, what was sent and not answered fails, and a connection that
+ * swallows what it is sent is replaced. The client reconnects for as long as it lives, and sends nothing again by itself:
+ * after an outage that may be long after its caller has given up.
  */
 const safe = {
   connectTimeout: 2000,
-  maxRetriesPerRequest: 1,
+  maxRetriesPerRequest: 0,
   socketTimeout: 5000,
   keepAlive: 10_000,
   // After a fail-over the address may lead to the new primary, while the connection leads to the old one.
@@ -95,9 +96,6 @@ const close = (client: Closable): Effect.Effect<void> =>
     Effect.ignore,
     Effect.ensuring(Effect.sync(() => client.disconnect()))
   )
-
-/** The client's word for "not connected, nothing sent". */
-const isNotConnected = (error: unknown): boolean => /enableOfflineQueue options is false/.test(messageOf(error))
 
 const notConnected = (cause: unknown): IdempotencyStorageError =>
   new IdempotencyStorageError({ operation: "", method: "connect", reason: sort(cause).reason, applied: "no", cause })

@@ -8,7 +8,7 @@ import type * as Protocol from "../protocol.js"
 import { storedKey } from "../storedKey.js"
 import * as transition from "../transition.js"
 import { makeCalls, type Otherwise } from "./calls.js"
-import { isCluster, makeSend, type RedisClient } from "./client.js"
+import { isCluster, issueFor, makeSend, type RedisClient } from "./client.js"
 import type { Confirming } from "./confirming.js"
 import { isRefusedForMemory, storageError } from "./errors.js"
 import { makeList } from "./list.js"
@@ -68,7 +68,7 @@ export const makeRedisDriver = (
     return (error: unknown) => toStorageError(explain(error))
   }
   const calls = makeCalls({
-    send: makeSend(client),
+    send: makeSend(client, issueFor(client)),
     keyOf,
     refail,
     turn: isCluster(client) ? undefined : (flush) => process.nextTick(flush)

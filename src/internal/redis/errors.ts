@@ -52,8 +52,11 @@ const notConnected = new Set([
   "EACCES"
 ])
 
+/** The client's word for "not connected, nothing sent". */
+const offline = /enableOfflineQueue options is false/
+
 const byMessage: ReadonlyArray<readonly [RegExp, Sorted]> = [
-  [/enableOfflineQueue options is false/, unavailable],
+  [offline, unavailable],
   [/max number of clients reached/, unavailable],
   [/^connect ETIMEDOUT/, unavailable],
   [/^(Command timed out|Blocking command timed out)/, { reason: "Timeout", applied: "unknown" }],
@@ -107,6 +110,8 @@ const isReply = (error: unknown): boolean =>
 /** The failure of a part, as that of the whole, whose other parts may have been done. */
 export const ofPart = ({ cause, method, operation, reason }: IdempotencyStorageError): IdempotencyStorageError =>
   new IdempotencyStorageError({ operation, method, reason, applied: "unknown", cause })
+
+export const isNotConnected = (error: unknown): boolean => offline.test(messageOf(error))
 
 /** The script is not in the server's memory. */
 export const isNoScript = (error: unknown): boolean => codeOf(error) === "NOSCRIPT"

@@ -164,7 +164,13 @@ local width = #ARGV / #KEYS
 local replies = {}
 for index = 1, #KEYS do
   local ok, reply = pcall(verb, KEYS[index], unpack(ARGV, (index - 1) * width + 1, index * width))
-  if not ok then reply = { 'E', type(reply) == 'table' and reply.err or tostring(reply) } end
+  if not ok then
+    -- Servers before 7 say where in the script a command was refused.
+    local why = string.gsub(type(reply) == 'table' and reply.err or tostring(reply), '^@user_script: ?%d+: %-?', '')
+    -- Then no member has written; and the client has to hear it, to look for the primary.
+    if string.sub(why, 1, 9) == 'READONLY ' then return redis.error_reply((string.gsub(why, '%s+$', ''))) end
+    reply = { 'E', why }
+  end
   replies[index] = reply
 end
 return replies

@@ -8,6 +8,7 @@ import { IdempotencyMetrics } from "../../IdempotencyMetrics.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import { longestTimer, readOptions } from "../options.js"
 import { metricsFromBeneath } from "../policyAndMetrics.js"
+import { unfailingMetrics } from "../unfailing.js"
 import { isCluster, type RedisClient } from "./client.js"
 import { makeConfirming } from "./confirming.js"
 import { type Constructors, makeOwned, type Target } from "./connection.js"
@@ -47,7 +48,7 @@ const makeDurable = (
       const issues = ["durability is not for a Cluster: WAIT names no key, so no client can send it after one"]
       return yield* Effect.fail(new IdempotencyValidationError({ operation: "", issues }))
     }
-    const metrics = Context.get(yield* Layer.build(metricsFromBeneath), IdempotencyMetrics)
+    const metrics = unfailingMetrics(Context.get(yield* Layer.build(metricsFromBeneath), IdempotencyMetrics))
     return {
       confirming: yield* makeConfirming(client, durability),
       recordUnconfirmed: (operation) => metrics.recordError(operation, "Unconfirmed")

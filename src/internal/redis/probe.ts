@@ -1,6 +1,7 @@
 import * as Array from "effect/Array"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { logsAboutStore } from "../tracing.js"
 import { isCluster, type RedisClient, type RedisNodeClient } from "./client.js"
@@ -11,12 +12,22 @@ export interface StartupOptions {
   readonly startupTimeout: Duration.Duration
 }
 
+const parameter = "maxmemory-policy"
+
 /** `undefined` where the server does not say: its administrator may have forbidden the question. */
 const policyOf = (node: RedisNodeClient): Effect.Effect<string | undefined> =>
   Effect.orElseSucceed(
     Effect.map(
-      Effect.tryPromise(() => node.config("GET", "maxmemory-policy")),
-      (reply) => (globalThis.Array.isArray(reply) && typeof reply[1] === "string" ? reply[1] : undefined)
+      Effect.tryPromise(() => node.config("GET", parameter)),
+      (reply) => {
+        // A client of RESP3 gives a map.
+        const policy: unknown = Predicate.hasProperty(reply, parameter)
+          ? reply[parameter]
+          : globalThis.Array.isArray(reply)
+            ? reply[1]
+            : undefined
+        return typeof policy === "string" ? policy : undefined
+      }
     ),
     () => undefined
   )
