@@ -350,7 +350,17 @@ export declare namespace IdempotencyRepository {
    */
   type Claims = Pick<
     Protocol.Driver,
-    "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "changes" | "objection" | "partOf"
+    | "claim"
+    | "renew"
+    | "complete"
+    | "release"
+    | "hold"
+    | "saveStep"
+    | "read"
+    | "readCopy"
+    | "changes"
+    | "objection"
+    | "partOf"
   >
 
   /**

@@ -219,6 +219,7 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
   const openOrWithhold = (identifiers: IdempotencyIdentifiers, record: Completed): Effect.Effect<Completed> =>
     Effect.catchAll(open(identifiers, record), () => Effect.succeed({ ...record, outcome: unavailable }))
 
+  const { readCopy } = driver
   return {
     ...driver,
     name: `encrypted+${driver.name}`,
@@ -281,6 +282,15 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
       ),
     read: (identifiers) => opened(identifiers, driver.read(identifiers)),
     readStored: (identifiers) => opened(identifiers, readStored(driver, identifiers)),
+    readCopy:
+      readCopy === undefined
+        ? undefined
+        : (identifiers) =>
+            Effect.flatMap(readCopy(identifiers), (copy) =>
+              copy === undefined
+                ? Effect.succeed(undefined)
+                : Effect.orElseSucceed(open(identifiers, copy), () => undefined)
+            ),
     insert: (records, options) =>
       pipe(
         Effect.forEach(records, ({ identifiers, request }) =>

@@ -263,6 +263,8 @@ export interface Driver {
   ) => Effect.Effect<ReadonlyArray<State | Corrupted | undefined>, IdempotencyStorageError>
   /** For operators: the same, past any copies. Not given by a store whose `read` is answered from none. */
   readonly readStored?: Driver["read"] | undefined
+  /** A settled record that is known without asking the store, which may be away. Not given by a store without copies. */
+  readonly readCopy?: ((identifiers: IdempotencyIdentifiers) => Effect.Effect<Completed | undefined>) | undefined
   /**
    * Inserts each record where nothing is in the way; with `allOrNothing`, none unless all can be: then the reply tells
    * for each whether it was in the way. Only called with `allOrNothing` where `atomicTogether` says so.

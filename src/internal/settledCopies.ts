@@ -161,6 +161,10 @@ export const withCopies = (driver: Driver, copies: Copies, timeToLive: number): 
     claim,
     read,
     readStored: (identifiers) => readStored(driver, identifiers),
+    readCopy: (identifiers) =>
+      Effect.flatMap(find([identifiers]), ({ found: [copy] }) =>
+        copy === undefined && driver.readCopy !== undefined ? driver.readCopy(identifiers) : Effect.succeed(copy)
+      ),
     complete,
     release: ending(driver.release),
     hold: ending(driver.hold),

@@ -189,6 +189,7 @@ const claimsWith = (claims: Claims, suffer: Faults): Claims => ({
       leases.map(({ identifiers }) => identifiers)
     )(claims.renew(leases)),
   read: (identifiers) => suffer("read", identifiers)(claims.read(identifiers)),
+  readCopy: claims.readCopy,
   changes: claims.changes,
   objection: claims.objection,
   partOf: claims.partOf

@@ -13,7 +13,7 @@ import { nowIn } from "../call.js"
 import * as eager from "../eager.js"
 import { longestTimer } from "../options.js"
 import { pollDelay } from "../polling.js"
-import type { ClaimReply } from "../protocol.js"
+import type { ClaimReply, Completed } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { resultUnavailable } from "../storedRecord.js"
@@ -280,7 +280,9 @@ export const makeBegin = (
       const onUnknown = () => {
         claiming.isGhost = true
       }
-      return eager.matchEffect(storage.startUnlessOpen(fiber, request, "claim", call, onUnknown), {
+      const ofCopy = (copy: Completed): ClaimReply =>
+        differ(request.fingerprint, copy.fingerprint) ? { _tag: "Mismatch" } : { _tag: "Settled", record: copy }
+      return eager.matchEffect(storage.startUnlessOpen(fiber, request, "claim", call, onUnknown, ofCopy), {
         onFailure: (error) => {
           claiming.isGhost ||= error.applied === "unknown"
           return unclaimed(request, caller, claiming, nowIn(fiber), error)

@@ -8,6 +8,7 @@ import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { AnyFiber } from "../call.js"
 import * as eager from "../eager.js"
+import type { Completed } from "../protocol.js"
 import { inStorageSpan } from "../tracing.js"
 import { makeBreaker } from "./breaker.js"
 import { makeDeadlines } from "./deadlines.js"
@@ -31,8 +32,16 @@ export interface Storage {
     method: string,
     call: Effect.Effect<A, IdempotencyStorageError>
   ) => Effect.Effect<A, IdempotencyStorageError>
-  /** The same, refused where it is called while the breaker is open. Never for what an owner does. */
-  readonly unlessOpen: Storage["within"]
+  /**
+   * The same; where it is called while the breaker is open, answered from a copy of the settled record, or refused.
+   * Never for what an owner does.
+   */
+  readonly unlessOpen: <A>(
+    asker: Asker,
+    method: string,
+    call: Effect.Effect<A, IdempotencyStorageError>,
+    ofCopy?: OfCopy<A>
+  ) => Effect.Effect<A, IdempotencyStorageError>
   /**
    * `within`, for the fiber that runs: it has begun, and may have ended. `onUnknown` hears of attempts that failed
    * `applied: "unknown"`, whatever the next one's answer.
@@ -45,8 +54,18 @@ export interface Storage {
     onUnknown?: () => void
   ) => Effect.Effect<A, IdempotencyStorageError>
   /** `unlessOpen`, likewise. */
-  readonly startUnlessOpen: Storage["start"]
+  readonly startUnlessOpen: <A>(
+    fiber: AnyFiber,
+    asker: Asker,
+    method: string,
+    call: Effect.Effect<A, IdempotencyStorageError>,
+    onUnknown?: () => void,
+    ofCopy?: OfCopy<A>
+  ) => Effect.Effect<A, IdempotencyStorageError>
 }
+
+/** What a call would have been answered with, had the store been asked for the record that there is a copy of. */
+type OfCopy<A> = (copy: Completed) => A
 
 /** Operations are few, but nobody is kept from making them up. */
 const mostRefusals = 1_000
@@ -169,22 +188,34 @@ export const makeStorage = (
 
     yield* breaker.probing((probe) => once(untraced(probe), "read", claims.read([probe])))
 
-    const startUnlessOpen: Storage["start"] = (fiber, asker, method, call, onUnknown) =>
-      breaker.isOpen(asker.identifiers)
-        ? Effect.fail(refusal(asker.identifiers.operation, method))
-        : start(fiber, asker, method, call, onUnknown)
+    const unasked = <A>(
+      { identifiers }: Asker,
+      method: string,
+      ofCopy: OfCopy<A> | undefined
+    ): Effect.Effect<A, IdempotencyStorageError> => {
+      const refused = Effect.suspend(() => Effect.fail(refusal(identifiers.operation, method)))
+      if (ofCopy === undefined || claims.readCopy === undefined) return refused
+      return pipe(
+        deadlines.within(claims.readCopy(identifiers), settings.attemptTimeout, () => undefined),
+        Effect.merge,
+        Effect.flatMap((copy) => (copy === undefined ? refused : Effect.succeed(ofCopy(copy))))
+      )
+    }
+
+    const startUnlessOpen: Storage["startUnlessOpen"] = (fiber, asker, method, call, onUnknown, ofCopy) =>
+      breaker.isOpen(asker.identifiers) ? unasked(asker, method, ofCopy) : start(fiber, asker, method, call, onUnknown)
 
     /** As an effect: it begins when it is run. */
-    const lazily =
-      (start: Storage["start"]): Storage["within"] =>
-      (asker, method, call) =>
-        Effect.withFiberRuntime((fiber) => start(fiber, asker, method, call))
+    const lazily = <A>(
+      start: (fiber: AnyFiber) => Effect.Effect<A, IdempotencyStorageError>
+    ): Effect.Effect<A, IdempotencyStorageError> => Effect.withFiberRuntime<A, IdempotencyStorageError>(start)
 
     return {
       claims,
       once,
-      within: lazily(start),
-      unlessOpen: lazily(startUnlessOpen),
+      within: (asker, method, call) => lazily((fiber) => start(fiber, asker, method, call)),
+      unlessOpen: (asker, method, call, ofCopy) =>
+        lazily((fiber) => startUnlessOpen(fiber, asker, method, call, undefined, ofCopy)),
       start,
       startUnlessOpen
     }
