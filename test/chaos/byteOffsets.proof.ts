@@ -44,7 +44,8 @@ describe("the connection is cut after each byte of a run", () => {
           })
           yield* cutAtEveryByte(line, { atOnce: 32, runsPerClient: 1 })
         }),
-      240_000
+      // A minute by itself; beside other long tests, and on a slow machine, some more.
+      480_000
     )
   }
 })
