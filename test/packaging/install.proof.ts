@@ -82,7 +82,8 @@ describe("the package, installed by npm", () => {
       await fs.writeFile(path.join(project(name), "entries.ts"), importing(entries))
       await npmInstall(project(name), said, [tarball], ["effect", "@types/node", ...packages])
     }
-  }, 300_000)
+    // On a slow machine npm takes minutes for each, and more beside other long tests.
+  }, 600_000)
   afterAll(() => fs.rm(folder, { recursive: true }))
 
   it("brings what it needs, and nothing that is optional", async () => {
