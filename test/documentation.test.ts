@@ -16,7 +16,7 @@ import { IdempotencyRepository } from "../src/IdempotencyRepository.js"
 import { layerRedis } from "../src/redis.js"
 import { withIdempotency } from "../src/withIdempotency.js"
 import { type RedisServer, standalone } from "./support/redisServers.js"
-import { compilers } from "./types/compilers.js"
+import { tsc } from "./types/compilers.js"
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -155,10 +155,7 @@ describe("documentation", () => {
 
   it("compiles", async () => {
     // The fastest of the compilers that the types are checked with.
-    const tsc = join(root, "node_modules", compilers["7"], "bin", "tsc")
-    const options = ["-p", folder, "--moduleDetection", "force"]
-    const compiled = run(process.execPath, [tsc, ...options]).catch((error) => error)
-    expect((await compiled).stdout).toBe("")
+    expect(await Effect.runPromise(tsc(root, "7", "-p", folder, "--moduleDetection", "force"))).toBe("")
   }, 120_000)
 
   for (const [index, { name, output }] of programs.entries()) {

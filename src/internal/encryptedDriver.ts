@@ -286,10 +286,10 @@ export const encryptedDriver = (driver: Driver, cipher: Cipher, plaintext: Plain
       readCopy === undefined
         ? undefined
         : (identifiers) =>
-            Effect.flatMap(readCopy(identifiers), (copy) =>
-              copy === undefined
-                ? Effect.succeed(undefined)
-                : Effect.orElseSucceed(open(identifiers, copy), () => undefined)
+            pipe(
+              readCopy(identifiers),
+              Effect.flatMap((copy) => openState(identifiers, copy)),
+              Effect.map((state) => (state?._tag === "Completed" ? state : undefined))
             ),
     insert: (records, options) =>
       pipe(

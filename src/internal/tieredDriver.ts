@@ -50,17 +50,12 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
       if (now - start >= Math.min(timeout, longestAnswer)) pausedUntil = now + pause
     })
 
-  /** The answer, or `otherwise` where there is none in time. */
-  const attempt = <A>(call: Effect.Effect<A, IdempotencyStorageError>, otherwise: A): Effect.Effect<A> =>
+  /** The answer to what is asked at `start`, or `otherwise` where there is none in time. */
+  const attempt = <A>(start: number, call: Effect.Effect<A, IdempotencyStorageError>, otherwise: A): Effect.Effect<A> =>
     pipe(
-      Clock.currentTimeMillis,
-      Effect.flatMap((start) =>
-        pipe(
-          // Neither a caller that cannot be interrupted, nor a client that does not let itself be, is waited for.
-          Effect.interruptible(Effect.disconnect(call)),
-          Effect.onInterrupt(() => givenUp(start))
-        )
-      ),
+      // Neither a caller that cannot be interrupted, nor a client that does not let itself be, is waited for.
+      Effect.interruptible(Effect.disconnect(call)),
+      Effect.onInterrupt(() => givenUp(start)),
       Effect.timeoutFailCause({
         duration: timeout,
         onTimeout: () => Cause.die(new Error(`no answer within ${timeout} ms`))
@@ -79,7 +74,7 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
       if (now < pausedUntil) return Effect.succeed(otherwise)
       // One caller finds out for all.
       if (failing) pausedUntil = now + pause
-      return attempt(call, otherwise)
+      return attempt(now, call, otherwise)
     })
 
   /** Copies on their way to the fast store. */
@@ -125,7 +120,7 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
     // It follows the copies that are on their way: a client may send again what it sent before.
     remove: (identifiers) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const removed = attempt(Effect.asVoid(Effect.suspend(() => fast.remove(identifiers))), undefined)
+        const removed = attempt(now, Effect.asVoid(Effect.suspend(() => fast.remove(identifiers))), undefined)
         const removal = inBackground(Effect.zipRight(Fiber.awaitAll(puts), removed))
         return now < pausedUntil ? Effect.asVoid(removal) : Effect.asVoid(Effect.flatMap(removal, Fiber.await))
       })

@@ -41,7 +41,7 @@ const parse = (output: string): ReadonlyArray<Diagnostic> =>
     })
 
 /** What a compiler says. */
-const tsc = (cwd: string, version: Version, ...args: ReadonlyArray<string>): Effect.Effect<string> =>
+export const tsc = (cwd: string, version: Version, ...args: ReadonlyArray<string>): Effect.Effect<string> =>
   Effect.async((resume, signal) => {
     const bin = inRepository("node_modules", compilers[version], "bin", "tsc")
     execFile(process.execPath, [bin, ...args], { cwd, signal, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {

@@ -18,7 +18,7 @@ import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
-import { differ } from "../transition.js"
+import * as transition from "../transition.js"
 import type { Dependencies } from "./dependencies.js"
 import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
@@ -84,7 +84,9 @@ export const makeBegin = (
     )
 
   const replay = (request: ExecutionRequest, record: Recorded): Beginning =>
-    differ(request.fingerprint, record.fingerprint) ? mismatch(request) : Effect.succeed({ _tag: "Replay", record })
+    transition.differ(request.fingerprint, record.fingerprint)
+      ? mismatch(request)
+      : Effect.succeed({ _tag: "Replay", record })
 
   /** A store that is set up wrongly is an error of the program: never degraded. */
   const storageFailure = (request: ExecutionRequest, error: IdempotencyStorageError): Beginning | undefined => {
@@ -124,7 +126,7 @@ export const makeBegin = (
       case "failed":
         return isStrict(request) ? Effect.fail(phase.error) : join(request, caller, patience, phase.error)
       case "given":
-        if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
+        if (transition.differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
         if (isStrict(request)) return Effect.fail(phase.reason)
         return Effect.succeed<Begun>({ _tag: "Shared", outcome: phase.outcome, reason: phase.reason })
       case "claiming":
@@ -133,7 +135,7 @@ export const makeBegin = (
           Effect.suspend(() => follow(request, caller, flight, patience))
         )
       case "running":
-        if (differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
+        if (transition.differ(request.fingerprint, flight.fingerprint)) return mismatch(request)
         return followLater(request, caller, flight, patience, phase, phase.leaseUntil)
       case "waiting":
         return followLater(request, caller, flight, patience, phase, phase.until)
@@ -275,13 +277,13 @@ export const makeBegin = (
       if (dependencies.isClosed()) return Effect.interrupt
       const { fiber } = caller
       const sentAt = nowIn(fiber)
-      const call = storage.claims.claim(request.identifiers, claimRequest(request, claiming.token, settings))
+      const asked = claimRequest(request, claiming.token, settings)
+      const call = storage.claims.claim(request.identifiers, asked)
       // An attempt without an answer may arrive after the next one's answer, which then tells nothing of it.
       const onUnknown = () => {
         claiming.isGhost = true
       }
-      const ofCopy = (copy: Completed): ClaimReply =>
-        differ(request.fingerprint, copy.fingerprint) ? { _tag: "Mismatch" } : { _tag: "Settled", record: copy }
+      const ofCopy = (copy: Completed): ClaimReply => transition.claim(copy, asked, sentAt).reply
       return eager.matchEffect(storage.startUnlessOpen(fiber, request, "claim", call, onUnknown, ofCopy), {
         onFailure: (error) => {
           claiming.isGhost ||= error.applied === "unknown"

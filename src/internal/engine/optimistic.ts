@@ -41,24 +41,21 @@ export const makeLookUp = (
   return (request) => {
     const { identifiers } = request
     const read = storage.claims.read([identifiers])
-    return Effect.matchEffect(
-      storage.unlessOpen(request, "read", read, (copy) => [copy]),
-      {
-        onFailure: (error) => {
-          if (isClosed()) return Effect.interrupt
-          return (
-            storageFailure(request, error) ??
-            Effect.zipRight(metrics.recordDegraded(identifiers.operation), own(request, error))
-          )
-        },
-        onSuccess: ([state]) => {
-          if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
-          if (state?._tag === "Completed") return replay(request, state)
-          if (state !== undefined && differ(request.fingerprint, state.fingerprint)) return mismatch(request)
-          if (state?._tag === "Unknown") return unknownOutcome(request, state.attempt)
-          return isClosed() ? Effect.interrupt : own(request, undefined)
-        }
+    return Effect.matchEffect(storage.unlessOpen(request, "read", read, Array.of), {
+      onFailure: (error) => {
+        if (isClosed()) return Effect.interrupt
+        return (
+          storageFailure(request, error) ??
+          Effect.zipRight(metrics.recordDegraded(identifiers.operation), own(request, error))
+        )
+      },
+      onSuccess: ([state]) => {
+        if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
+        if (state?._tag === "Completed") return replay(request, state)
+        if (state !== undefined && differ(request.fingerprint, state.fingerprint)) return mismatch(request)
+        if (state?._tag === "Unknown") return unknownOutcome(request, state.attempt)
+        return isClosed() ? Effect.interrupt : own(request, undefined)
       }
-    )
+    })
   }
 }

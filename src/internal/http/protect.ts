@@ -103,7 +103,7 @@ const enter = <A, E, R, EP, RP>(
     }
     const execution = asked.right
     if (execution === undefined) return refuse({ code: "idempotency_key_missing" })
-    if (engine.objection !== undefined) yield* admitted(engine, execution)
+    yield* admitted(engine, execution)
 
     const begin = (call: Call<A, E, R>): Effect.Effect<A | Response, E, Exclude<R, Provided>> =>
       Effect.uninterruptible(
