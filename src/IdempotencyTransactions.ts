@@ -33,14 +33,6 @@ export class IdempotencyTransactions extends Context.Tag("effect-idempotency/Ide
       request: IdempotencyTransactions.Request,
       body: (attempt: number) => Effect.Effect<IdempotencyTransactions.Ran<A>, E, R>
     ) => Effect.Effect<IdempotencyTransactions.Result<A>, E | IdempotencyTransactions.Failure, R>
-    /**
-     * Counts an attempt, committed apart from the execution that follows, so that it counts also if that rolls back or
-     * its process ends. The attempt; `undefined` where there is nothing to attempt, as what is stored will tell `run`.
-     * Another execution of the key, outside of a transaction, is waited for as `run` would wait.
-     */
-    readonly countAttempt: (
-      request: IdempotencyTransactions.Request
-    ) => Effect.Effect<number | undefined, IdempotencyInFlightError | IdempotencyStorageError>
     /** Whether the caller has a transaction open. */
     readonly isOpen: Effect.Effect<boolean>
   }
@@ -74,6 +66,12 @@ export declare namespace IdempotencyTransactions {
     /** How long a statement of the store's own may take, waiting for others apart. */
     readonly storageTimeout: number
     readonly isolation: Isolation | undefined
+    /**
+     * Whether the attempt is committed before the transaction that it opens, so that it counts also if that rolls back
+     * or its process ends. Should the process end, the key stays in flight for at most `waitTimeout`, or `storageTimeout`
+     * if that is longer, and three times `storageTimeout` more. Without meaning in a transaction that the caller has open.
+     */
+    readonly countsAttempt: boolean
   }
 
   /**

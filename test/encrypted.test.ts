@@ -333,7 +333,6 @@ describe("transactions", () => {
       const sealed: Array<Outcome> = []
       const plain: Context.Tag.Service<IdempotencyTransactions> = {
         isOpen: Effect.succeed(false),
-        countAttempt: () => Effect.succeed(undefined),
         run: (request, body) =>
           Effect.gen(function* () {
             const claimed = yield* driver.claim(request.identifiers, claimBy("theirs"))
@@ -362,7 +361,8 @@ describe("transactions", () => {
         inFlight: "wait",
         waitTimeout: 0,
         storageTimeout: 1_000,
-        isolation: undefined
+        isolation: undefined,
+        countsAttempt: false
       } as const
       const encoded = `"${secret}"`
       const body = Effect.succeed({ value: 1, outcome: { _tag: "Success" as const, encoded } })

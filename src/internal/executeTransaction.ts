@@ -1,5 +1,4 @@
 /** One call whose effect and record share a transaction: plan, run or replay, and what the caller is told. */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { identity, pipe } from "effect/Function"
@@ -18,7 +17,7 @@ export interface AnyTransactionOptions
   extends Pick<AnyOptions, "success" | "fingerprint" | "scope" | "timeToLive" | "inFlight" | "waitTimeout" | "around"> {
   readonly isolation?: IdempotencyTransactions.Isolation | undefined
   /** For integrations: attempts that were rolled back count too. */
-  readonly countsAttempts?: boolean | undefined
+  readonly countsAttempt?: boolean | undefined
 }
 
 const isolations: ReadonlyArray<unknown> = [undefined, "read committed", "repeatable read", "serializable"]
@@ -68,6 +67,7 @@ export const executeTransaction = <A>(
         Effect.map(successOf(call, value), (outcome) => ({ value, outcome }))
       )
     }
+    const countsAttempt = options.countsAttempt === true
     const transaction: IdempotencyTransactions.Request = {
       identifiers: request.identifiers,
       fingerprint: request.fingerprint,
@@ -75,22 +75,17 @@ export const executeTransaction = <A>(
       inFlight: request.inFlight,
       waitTimeout: request.waitTimeout,
       storageTimeout: engine.settings.storageTimeout,
-      isolation: options.isolation
+      isolation: options.isolation,
+      countsAttempt
     }
-    const count: AnyEffect<number | undefined> = Effect.flatMap(
-      transactions.isOpen,
-      (isOpen): AnyEffect<number | undefined> =>
-        isOpen
-          ? refused(name, "attempts cannot be counted within a transaction that may be rolled back")
-          : transactions.countAttempt(transaction)
-    )
+    const isRefused = countsAttempt ? transactions.isOpen : Effect.succeed(false)
     const executed = (call: Call<A>): AnyEffect<A> =>
       pipe(
-        Effect.timed(options.countsAttempts === true ? count : Effect.succeed(undefined)),
-        Effect.flatMap(([waited, counted]) => {
-          const waitTimeout = Math.max(0, request.waitTimeout - Duration.toMillis(waited))
-          return transactions.run({ ...transaction, waitTimeout }, (own) => body(call, counted ?? own))
-        }),
+        Effect.flatMap(isRefused, (refuses) =>
+          refuses
+            ? refused(name, "attempts cannot be counted within a transaction that may be rolled back")
+            : transactions.run(transaction, (attempt) => body(call, attempt))
+        ),
         Effect.flatMap(
           (result): AnyEffect<A> =>
             result._tag === "Recorded"

@@ -256,7 +256,8 @@ describe("a transaction's record, whose attempt is known by its number", () => {
     inFlight: "wait",
     waitTimeout: 0,
     storageTimeout: 1_000,
-    isolation: undefined
+    isolation: undefined,
+    countsAttempt: false
   } as const
 
   /** What is stored of an execution with this number, and what is read of a record. */
@@ -266,7 +267,6 @@ describe("a transaction's record, whose attempt is known by its number", () => {
       encryptedTransactions(
         {
           isOpen: Effect.succeed(false),
-          countAttempt: () => Effect.succeed(undefined),
           run: (_, body) =>
             record === undefined
               ? Effect.map(body(attempt), ({ outcome, value }) => {

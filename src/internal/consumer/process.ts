@@ -106,8 +106,8 @@ export const processWith = (
     // A broker delivers again: nobody has to wait.
     const inFlight = options.inFlight ?? "fail"
     if (id !== undefined && transactional === true) {
-      const countsAttempts = maxAttempts !== undefined
-      const policy = { ...others, inFlight, countsAttempts, around: unlessPoisoned }
+      const countsAttempt = maxAttempts !== undefined
+      const policy = { ...others, inFlight, countsAttempt, around: unlessPoisoned }
       // Whoever waits to be admitted holds no connection meanwhile.
       return admission(executeTransaction(handler, consumer, messageKey(id), policy, telling))
     }

@@ -71,7 +71,8 @@ export const met = (
     case "Corrupted":
       return Effect.fail(resultUnavailable(request.identifiers, reply.cause))
     case "Refused":
-      return Effect.dieMessage("a token that was never used cannot be refused")
+      // Its claim was reset: the key is anybody's.
+      return inFlight(request, 1)
   }
 }
 

@@ -112,6 +112,7 @@ export const makeSql = ({
       statements,
       changes,
       driver: makeSqlDriver({ ...dependencies, bounded: identity }),
+      scope: yield* Effect.scope,
       tokens: makeTokens()
     })
     const repository = yield* IdempotencyRepository.make(makeSqlDriver(dependencies), { operationTimeout })

@@ -7,14 +7,17 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import type { IdempotencyInFlightError, IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
-import type { ClaimReply, Completed, Driver } from "../protocol.js"
+import type { Completed, Driver } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { differ } from "../transition.js"
@@ -29,12 +32,16 @@ type Request = IdempotencyTransactions.Request
 type Failure = IdempotencyTransactions.Failure
 type Ran<A> = IdempotencyTransactions.Ran<A>
 type Result<A> = IdempotencyTransactions.Result<A>
-type InFlight = Extract<ClaimReply, { readonly _tag: "InFlight" }>
 
 export interface TransactionsDependencies extends Omit<TurnsDependencies, "holding"> {
-  /** Whose calls are not bounded: a count has its own time. */
+  /** Whose calls are not bounded: the claim of an attempt that is counted has its own time. */
   readonly driver: Driver
+  readonly scope: Scope.Scope
 }
+
+/** Milliseconds that a counted attempt may take until it has its transaction, whose row keeps others away from then on. */
+const leaseOf = ({ storageTimeout, waitTimeout }: Request): number =>
+  Math.max(waitTimeout, storageTimeout) + 3 * storageTimeout
 
 /** Somebody in this process is at the key; it ends with the record, if there is one. */
 interface Flight {
@@ -43,7 +50,7 @@ interface Flight {
 }
 
 export const makeTransactions = (dependencies: TransactionsDependencies): Service => {
-  const { changes, dialect, driver, statements, tokens } = dependencies
+  const { changes, dialect, driver, scope, statements, tokens } = dependencies
   const holding = makeHolding(statements)
   const lead = makeLead({ ...dependencies, holding })
   const wait = waitBy(changes)
@@ -116,59 +123,73 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
       )
     })
 
-  /** Asks until the attempt is counted, or there is nothing to attempt; another who is at the key is waited for. */
-  const count = (request: Request, waiting: Waiting) => {
-    const { fingerprint, identifiers, retention, storageTimeout } = request
-    const token = tokens.next()
-    const claim = driver.claim(identifiers, {
-      token,
-      fingerprint,
-      guarantee: "at-least-once",
-      // Should the process end before the release, the next one waits no longer.
-      lease: 3 * storageTimeout,
-      retention,
-      unknownRetention: retention
-    })
-    const once = Effect.flatMap(
-      claim,
-      (reply): Effect.Effect<number | InFlight | undefined, IdempotencyStorageError> => {
-        switch (reply._tag) {
-          case "Claimed":
-          case "AlreadyMine":
-            return Effect.as(driver.release(identifiers, { token }), reply.attempt)
-          case "InFlight":
-            return Effect.succeed(reply)
-          default:
-            return Effect.succeed(undefined)
-        }
-      }
+  /** The caller waits for one try. A store that does not answer hears of it until the lease has ended by itself. */
+  const release = (request: Request, token: string): Effect.Effect<void> => {
+    const once = answeredWithin(request.storageTimeout)(driver.release(request.identifiers, { token }))
+    const later = pipe(
+      Effect.delay(once, Duration.millis(request.storageTimeout)),
+      Effect.retry(Schedule.forever),
+      Effect.timeoutOption(Duration.millis(leaseOf(request))),
+      Effect.ignore,
+      Effect.interruptible
     )
-    const ask: Effect.Effect<number | undefined, SqlError | IdempotencyStorageError | IdempotencyInFlightError> =
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        // SQLite's one connection is waited for as by the transaction that follows.
-        const patience = dialect === "sqlite" ? Math.max(storageTimeout, waiting.giveUpAt - now) : storageTimeout
-        return Effect.flatMap(answeredWithin(patience)(once), (counted) =>
-          typeof counted === "object"
-            ? Effect.zipRight(wait(request, waiting, counted.remaining), ask)
-            : Effect.succeed(counted)
-        )
-      })
-    return ask
+    return Effect.catchAll(once, () => Effect.asVoid(Effect.forkIn(later, scope)))
   }
+
+  /**
+   * With an attempt that is committed before the transaction, by a claim: it counts also if that rolls back or its
+   * process ends, and nobody counts another while it waits for its transaction.
+   */
+  const counted = <A, E, R>(
+    request: Request,
+    body: (attempt: number) => Effect.Effect<Ran<A>, E, R>,
+    giveUpAt: number
+  ): Effect.Effect<Result<A>, E | Failure, R> =>
+    Effect.uninterruptibleMask((restore) => {
+      const { fingerprint, identifiers, retention, storageTimeout } = request
+      const token = tokens.next()
+      const waiting: Waiting = { giveUpAt, polls: 0 }
+      const orReleased = <B, E2, R2>(effect: Effect.Effect<B, E2, R2>) =>
+        Effect.onError(effect, () => release(request, token))
+      const claim = driver.claim(identifiers, {
+        token,
+        fingerprint,
+        guarantee: "at-least-once",
+        lease: leaseOf(request),
+        retention,
+        unknownRetention: retention
+      })
+      /** Whether the key is claimed; where not, there is nothing to attempt. Another who is at it is waited for. */
+      const ask: Effect.Effect<boolean, SqlError | IdempotencyStorageError | IdempotencyInFlightError> = Effect.flatMap(
+        Clock.currentTimeMillis,
+        (now) => {
+          // SQLite's one connection is waited for as by the transaction that follows.
+          const patience = dialect === "sqlite" ? Math.max(storageTimeout, giveUpAt - now) : storageTimeout
+          return Effect.flatMap(orReleased(restore(answeredWithin(patience)(claim))), (reply) =>
+            reply._tag === "InFlight"
+              ? Effect.zipRight(restore(wait(request, waiting, reply.remaining)), ask)
+              : Effect.succeed(reply._tag === "Claimed" || reply._tag === "AlreadyMine")
+          )
+        }
+      )
+      return pipe(
+        ask,
+        Effect.catchTag("SqlError", (error) => Effect.fail(storageError(identifiers.operation, "claim")(error))),
+        Effect.flatMap((isClaimed) =>
+          isClaimed
+            ? Effect.map(orReleased(restore(lead(request, giveUpAt, body, token))), ({ result }) => result)
+            : restore(own(request, body, giveUpAt))
+        )
+      )
+    })
 
   return {
     run: (request, body) =>
-      Effect.flatMap(openTransaction, (outer) =>
-        outer === undefined
-          ? Effect.flatMap(Clock.currentTimeMillis, (now) => own(request, body, now + request.waitTimeout))
-          : joined(outer, request, body)
-      ),
-    isOpen: Effect.map(openTransaction, (transaction) => transaction !== undefined),
-    countAttempt: (request) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.catchTag(count(request, { giveUpAt: now + request.waitTimeout, polls: 0 }), "SqlError", (error) =>
-          Effect.fail(storageError(request.identifiers.operation, "claim")(error))
-        )
-      )
+      Effect.flatMap(Effect.zip(openTransaction, Clock.currentTimeMillis), ([outer, now]) => {
+        if (outer !== undefined) return joined(outer, request, body)
+        const giveUpAt = now + request.waitTimeout
+        return request.countsAttempt ? counted(request, body, giveUpAt) : own(request, body, giveUpAt)
+      }),
+    isOpen: Effect.map(openTransaction, (transaction) => transaction !== undefined)
   }
 }

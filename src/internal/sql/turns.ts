@@ -49,10 +49,12 @@ export interface Waiting {
 
 /** A caller's turns at the key. */
 interface Turns<A> extends Waiting {
+  /** The token of a claim that the caller has; where it has none, each transaction has its own. */
+  readonly token: string | undefined
   tries: number
   /** What the last transaction was about to commit. */
   committing: Committing<A> | undefined
-  /** What may have been committed, and until when to look for it. */
+  /** What may have been committed, the last first, and until when to look for it. */
   readonly pending: Array<Committing<A>>
   lookUntil: number
 }
@@ -102,7 +104,8 @@ export const waitBy =
 export type Lead = <A, E, R>(
   request: Request,
   giveUpAt: number,
-  body: (attempt: number) => Effect.Effect<Ran<A>, E, R>
+  body: (attempt: number) => Effect.Effect<Ran<A>, E, R>,
+  token?: string
 ) => Effect.Effect<Over<A>, E | Failure, R>
 
 export const makeLead = ({ changes, client, dialect, holding, statements, tokens }: TurnsDependencies): Lead => {
@@ -130,7 +133,9 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
           }
           case "Processing":
             return Effect.succeed(
-              found.now < state.leaseUntil ? { _tag: "Wait", remaining: state.leaseUntil - found.now } : undefined
+              found.now < state.leaseUntil && state.token !== turns.token
+                ? { _tag: "Wait", remaining: state.leaseUntil - found.now }
+                : undefined
             )
           default:
             return Effect.succeed(undefined)
@@ -165,7 +170,7 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
     body: (attempt: number) => Effect.Effect<Ran<A>, E, R>
   ): Effect.Effect<Turn<A>, E | Failure | Trouble | CommitFailure | BeginFailure, R> =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const token = tokens.next()
+      const token = turns.token ?? tokens.next()
       const left = Math.max(0, turns.giveUpAt - now)
       const opening = { isolation: request.isolation, patience: Math.max(left, request.storageTimeout) }
       return ownTransaction(
@@ -194,7 +199,7 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
       const { applied, reason } = sort(cause)
       if (error instanceof CommitFailure && applied === "unknown" && turns.committing !== undefined) {
         if (turns.pending.length === 0) turns.lookUntil = now + request.waitTimeout
-        turns.pending.push(turns.committing)
+        turns.pending.unshift(turns.committing)
       }
       turns.tries++
       // SQLite has one writer, and does not say which key it writes.
@@ -237,6 +242,6 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
       })
     )
 
-  return (request, giveUpAt, body) =>
-    lead(request, { giveUpAt, tries: 0, polls: 0, committing: undefined, pending: [], lookUntil: 0 }, body)
+  return (request, giveUpAt, body, token) =>
+    lead(request, { giveUpAt, token, tries: 0, polls: 0, committing: undefined, pending: [], lookUntil: 0 }, body)
 }
