@@ -357,6 +357,7 @@ export declare namespace IdempotencyRepository {
     | "hold"
     | "saveStep"
     | "read"
+    | "readStored"
     | "readCopy"
     | "changes"
     | "objection"

@@ -1,9 +1,12 @@
 /** While the circuit breaker is open: what is known of a key without its store is replayed, all else is refused. */
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
 import {
   Idempotency,
   IdempotencyDomainService,
@@ -11,6 +14,7 @@ import {
   IdempotencyRepository,
   ResultCipher,
   TieredIdempotencyRepository,
+  withIdempotency,
   withIdempotencyOutcome
 } from "../src/index.js"
 import { meanwhile } from "./support/tieredStores.js"
@@ -38,6 +42,69 @@ const stores: Readonly<Record<string, (durable: WatchedStore) => Layer.Layer<Ide
 }
 
 const fingerprint = "request"
+
+/** Each copy after a failure of the store: whether the store answers, no copy tells. */
+describe("beside copies the circuit breaker", () => {
+  const threshold = 8
+
+  for (const [name, storeOf] of Object.entries(stores)) {
+    it.scoped(`opens as without them: ${name}`, () => {
+      const durable = makeWatchedStore()
+      const engine = Idempotency.layerWith({ breakerThreshold: threshold, retry: Schedule.stop }).pipe(
+        Layer.provide([storeOf(durable), IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
+      )
+      const call = (key: string, fingerprint = "request") =>
+        Effect.succeed(key).pipe(withIdempotencyOutcome("pay", key, { fingerprint }))
+      return Effect.gen(function* () {
+        yield* call("copied")
+        yield* meanwhile
+        durable.health = "failing"
+        for (let n = 0; n < threshold; n++) {
+          yield* call(`new-${n}`)
+          expect(yield* call("copied")).toMatchObject({ _tag: "Replayed" })
+          yield* Effect.flip(call("copied", "another request"))
+          yield* Effect.succeed("own").pipe(withIdempotency("pay", "copied", { strategy: "optimistic" }))
+        }
+        durable.calls.splice(0)
+        expect(yield* call("last")).toMatchObject({ _tag: "Unprotected" })
+        expect(durable.calls).toEqual([])
+      }).pipe(Effect.provide(engine))
+    })
+  }
+
+  it.scoped("is not closed by one: its probe asks the store", () => {
+    const durable = makeWatchedStore()
+    const parts = IdempotencyRepository.make({ ...durable.driver, partOf: () => "node" })
+    const store = cached(Layer.effect(IdempotencyRepository, Effect.orDie(parts)))
+    const settings = { breakerThreshold: 1, breakerProbeInterval: "10 seconds", retry: Schedule.stop } as const
+    const engine = Idempotency.layerWith(settings).pipe(
+      Layer.provide([store, IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
+    )
+    const call = (key: string, body: Effect.Effect<unknown> = Effect.void) =>
+      body.pipe(withIdempotencyOutcome("pay", key, { success: Schema.Unknown, fingerprint: "f" }))
+    const becomes = (health: WatchedStore["health"]) =>
+      Effect.sync(() => {
+        durable.health = health
+      })
+    return Effect.gen(function* () {
+      // A renewal fails, so that the probe asks for its key, of which there is a copy once its owner has ended.
+      const owner = yield* Effect.fork(call("copied", Effect.sleep("15 seconds")))
+      yield* TestClock.adjust("9 seconds")
+      yield* becomes("failing")
+      yield* TestClock.adjust("2 seconds")
+      yield* becomes("sound")
+      yield* TestClock.adjust("4 seconds")
+      yield* Fiber.join(owner)
+      yield* becomes("failing")
+      expect(yield* call("copied")).toMatchObject({ _tag: "Replayed" })
+      yield* TestClock.adjust("5 seconds")
+      expect(durable.calls.at(-1)).toBe("read")
+      durable.calls.splice(0)
+      expect(yield* call("new")).toMatchObject({ _tag: "Unprotected" })
+      expect(durable.calls).toEqual([])
+    }).pipe(Effect.provide(engine))
+  })
+})
 
 describe("with the circuit breaker open", () => {
   for (const [name, storeOf] of Object.entries(stores)) {

@@ -261,7 +261,7 @@ export interface Driver {
   readonly read: (
     identifiers: ReadonlyArray<IdempotencyIdentifiers>
   ) => Effect.Effect<ReadonlyArray<State | Corrupted | undefined>, IdempotencyStorageError>
-  /** For operators: the same, past any copies. Not given by a store whose `read` is answered from none. */
+  /** The same, past any copies. Not given by a store whose `read` is answered from none. */
   readonly readStored?: Driver["read"] | undefined
   /** A settled record that is known without asking the store, which may be away. Not given by a store without copies. */
   readonly readCopy?: ((identifiers: IdempotencyIdentifiers) => Effect.Effect<Completed | undefined>) | undefined
@@ -296,7 +296,7 @@ export interface Driver {
 
 /** What is stored, past any copies. */
 export const readStored = (
-  driver: Driver,
+  driver: Pick<Driver, "read" | "readStored">,
   identifiers: ReadonlyArray<IdempotencyIdentifiers>
 ): ReturnType<Driver["read"]> =>
   driver.readStored === undefined ? driver.read(identifiers) : driver.readStored(identifiers)

@@ -306,6 +306,7 @@ export const makeRepository = (
             "renew"
           )(driver.renew(leases)),
         read: (identifiers) => measure(identifiers, "read")(driver.read(identifiers)),
+        readStored: (identifiers) => measure(identifiers, "read")(readStored(driver, identifiers)),
         readCopy: driver.readCopy,
         changes: driver.changes,
         objection: driver.objection,

@@ -14,6 +14,7 @@ import { PCGRandom } from "effect/Utils"
 import { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../IdempotencyRepository.js"
+import { readStored } from "../internal/protocol.js"
 
 /**
  * One call of the store by the engine, or one page of a list: the `n`-th (from 1) of its method, at `at` (epoch
@@ -23,7 +24,7 @@ import { IdempotencyRepository } from "../IdempotencyRepository.js"
  * @category models
  */
 export interface RepositoryCall {
-  readonly method: Exclude<keyof IdempotencyRepository.Claims, "changes"> | "list"
+  readonly method: "claim" | "renew" | "complete" | "release" | "hold" | "saveStep" | "read" | "list"
   readonly n: number
   readonly identifiers: ReadonlyArray<IdempotencyIdentifiers>
   readonly at: number
@@ -189,6 +190,7 @@ const claimsWith = (claims: Claims, suffer: Faults): Claims => ({
       leases.map(({ identifiers }) => identifiers)
     )(claims.renew(leases)),
   read: (identifiers) => suffer("read", identifiers)(claims.read(identifiers)),
+  readStored: (identifiers) => suffer("read", identifiers)(readStored(claims, identifiers)),
   readCopy: claims.readCopy,
   changes: claims.changes,
   objection: claims.objection,

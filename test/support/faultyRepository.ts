@@ -10,7 +10,7 @@ type Repository = Context.Tag.Service<IdempotencyRepository>
 type Claims = IdempotencyRepository.Claims
 
 /** The verbs of a store that the engine calls. */
-export type Verb = Exclude<keyof Claims, "readCopy" | "changes" | "objection" | "partOf">
+export type Verb = Exclude<keyof Claims, "readStored" | "readCopy" | "changes" | "objection" | "partOf">
 type Reply<V extends Verb> = Effect.Effect.Success<ReturnType<Claims[V]>>
 
 /** What becomes of a call: it gets the call as it would have been, and makes of it what it likes. */

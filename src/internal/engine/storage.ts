@@ -2,13 +2,14 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
+import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { AnyFiber } from "../call.js"
 import * as eager from "../eager.js"
-import type { Completed } from "../protocol.js"
+import { type Completed, readStored } from "../protocol.js"
 import { inStorageSpan } from "../tracing.js"
 import { makeBreaker } from "./breaker.js"
 import { makeDeadlines } from "./deadlines.js"
@@ -75,6 +76,13 @@ export const isRefusal = ({ applied, reason }: IdempotencyStorageError): boolean
 
 export const isRetryable = (error: IdempotencyStorageError): boolean => error.reason !== "Misconfigured"
 
+/** Whether a copy may have answered so: it does not tell whether the store would have. */
+const mayBeOfCopy = (method: string, reply: unknown): boolean =>
+  method === "read" ||
+  (method === "claim" &&
+    Predicate.hasProperty(reply, "_tag") &&
+    (reply._tag === "Settled" || reply._tag === "Mismatch" || reply._tag === "Corrupted"))
+
 const withApplied = (error: IdempotencyStorageError, unknown: boolean): IdempotencyStorageError =>
   !unknown || error.applied === "unknown"
     ? error
@@ -110,8 +118,8 @@ export const makeStorage = (
         : deadlines.start(fiber, call, settings.attemptTimeout, onTimeout)
     }
 
-    const answered = <A>({ identifiers }: Asker, reply: A): Effect.Effect<A> => {
-      breaker.succeeded(identifiers)
+    const answered = <A>({ identifiers }: Asker, method: string, reply: A): Effect.Effect<A> => {
+      if (claims.readCopy === undefined || !mayBeOfCopy(method, reply)) breaker.succeeded(identifiers)
       return Effect.succeed(reply)
     }
 
@@ -119,7 +127,7 @@ export const makeStorage = (
       Effect.withFiberRuntime((fiber) =>
         eager.matchEffect(attempt(fiber, asker, method, call), {
           onFailure: (error) => Effect.zipRight(breaker.failed(asker.identifiers, error), Effect.fail(error)),
-          onSuccess: (reply) => answered(asker, reply)
+          onSuccess: (reply) => answered(asker, method, reply)
         })
       )
 
@@ -170,7 +178,7 @@ export const makeStorage = (
             breaker.failed(asker.identifiers, error),
             retried(error, once(asker, method, call), onUnknown)
           ),
-        onSuccess: (reply) => answered(asker, reply)
+        onSuccess: (reply) => answered(asker, method, reply)
       })
 
     /** Made once for each, while nothing but the same is said: an error is most of what a refused call costs. */
@@ -186,7 +194,7 @@ export const makeStorage = (
       return made
     }
 
-    yield* breaker.probing((probe) => once(untraced(probe), "read", claims.read([probe])))
+    yield* breaker.probing((probe) => once(untraced(probe), "read", readStored(claims, [probe])))
 
     const unasked = <A>(
       { identifiers }: Asker,
