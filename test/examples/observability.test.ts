@@ -48,6 +48,9 @@ interface Exported {
   readonly series: ReadonlyArray<string>
 }
 
+/** Values are of all kinds: the metrics of a process are also those of the tests before. */
+const label = String.raw`(\w+)="(?:[^"\\]|\\.)*"`
+
 /** What Prometheus reads of our metrics, by their names here. */
 const exported = Effect.gen(function* () {
   const metrics = yield* IdempotencyMetrics
@@ -61,10 +64,13 @@ const exported = Effect.gen(function* () {
     if (name === undefined || type === undefined) continue
     const help = lines.find((other) => other.startsWith(`# HELP ${name} `))?.slice(`# HELP ${name} `.length) ?? ""
     const ofIt = lines.flatMap((other) => {
-      const [, series, labels] = new RegExp(`^(${name}(?:_bucket|_sum|_count)?)\\{([^}]*)\\}`).exec(other) ?? []
+      const [, series, labels] =
+        new RegExp(`^(${name}(?:_bucket|_sum|_count)?)\\{((?:${label},?)*)\\} `).exec(other) ?? []
       return series === undefined || labels === undefined ? [] : [{ series, labels }]
     })
-    const tags = ofIt.flatMap(({ labels }) => Array.from(labels.matchAll(/(\w+)=/g), ([, tag = ""]) => tag))
+    const tags = ofIt.flatMap(({ labels }) =>
+      Array.from(labels.matchAll(new RegExp(label, "g")), ([, tag = ""]) => tag)
+    )
     found.set(name.replace(/_total$/, ""), {
       type,
       help,
