@@ -68,8 +68,8 @@ export declare namespace IdempotencyTransactions {
     readonly isolation: Isolation | undefined
     /**
      * Whether the attempt is committed before the transaction that it opens, so that it counts also if that rolls back
-     * or its process ends. Should the process end, the key stays in flight for at most `waitTimeout`, or `storageTimeout`
-     * if that is longer, and three times `storageTimeout` more. Without meaning in a transaction that the caller has open.
+     * or its process ends. Should the process end, the key stays in flight for at most three times `storageTimeout` and
+     * 5 seconds. Without meaning in a transaction that the caller has open.
      */
     readonly countsAttempt: boolean
   }

@@ -1,11 +1,15 @@
 /** Attempts that are counted apart from their transaction, beside others who are at the key or have the database. */
 import * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
 import { expect, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { pipe } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import { IdempotentConsumer } from "../../src/consumer.js"
 import type { Idempotency } from "../../src/Idempotency.js"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
@@ -13,7 +17,7 @@ import { IdempotencyRepository } from "../../src/IdempotencyRepository.js"
 import { IdempotencyTransactions } from "../../src/IdempotencyTransactions.js"
 import { layerSql, SqlIdempotencyRepository } from "../../src/sql.js"
 import { Mariadb, mysqlClient, Postgres, pgClient, pgClientOf, SqliteFile, sqliteClient } from "../support/databases.js"
-import { claimBy, freshIds, minute, outcome, repositoryOf } from "./fixtures.js"
+import { claimBy, freshIds, ids, minute, outcome, repositoryOf } from "./fixtures.js"
 
 const engine = Layer.fresh(layerSql()).pipe(Layer.provide(Layer.effectDiscard(SqlIdempotencyRepository.migration)))
 
@@ -33,7 +37,7 @@ const requestOf = (
 })
 
 /** What it was told, and what is recorded, as the number of the attempt. */
-const attempted = (request: IdempotencyTransactions.Request, body: Effect.Effect<void> = Effect.void) =>
+const attempted = (request: IdempotencyTransactions.Request, body: Effect.Effect<unknown> = Effect.void) =>
   Effect.flatMap(IdempotencyTransactions, (transactions) =>
     Effect.map(
       transactions.run(request, (attempt) => Effect.as(body, { value: attempt, outcome })),
@@ -70,6 +74,36 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
         yield* Effect.sleep("100 millis")
         yield* claims.release(key, { token: "t" })
         expect(yield* Fiber.join(waiting)).toEqual({ ran: 2, recorded: 2 })
+      })
+    )
+
+    it.scoped("an effect that ends its own transaction is not recorded", () =>
+      Effect.gen(function* () {
+        const { claims } = yield* repositoryOf()
+        const sql = yield* SqlClient.SqlClient
+        const request = requestOf(freshIds(), { inFlight: "fail" })
+        const ended = yield* Effect.flip(attempted(request, Effect.orDie(sql`ROLLBACK`)))
+        expect(ended).toMatchObject({ _tag: "IdempotencyStorageError", method: "complete", applied: "unknown" })
+        expect(yield* claims.read([request.identifiers])).toMatchObject([{ _tag: "Released", attempt: 1 }])
+      })
+    )
+
+    it.scoped("one that waits for another's claim with another fingerprint is refused at once", () =>
+      Effect.gen(function* () {
+        const { claims } = yield* repositoryOf()
+        const key = freshIds()
+        yield* claims.claim(key, claimBy("t", { fingerprint: "f" }))
+        for (const countsAttempt of [true, false]) {
+          const other = Effect.flip(attempted(requestOf(key, { fingerprint: "g", countsAttempt })))
+          expect(yield* other).toMatchObject({ _tag: "IdempotencyFingerprintMismatchError" })
+        }
+      })
+    )
+
+    it.scoped("any waiting time will do", () =>
+      Effect.gen(function* () {
+        const request = requestOf(freshIds(), { waitTimeout: Number.POSITIVE_INFINITY })
+        expect(yield* attempted(request)).toEqual({ ran: 1, recorded: 1 })
       })
     )
 
@@ -126,36 +160,63 @@ layer(engine.pipe(Layer.provideMerge(sqliteClient), Layer.provide(SqliteFile.lay
   )
 })
 
-/** A process of its own, with one connection. */
-const engineOver = (url: string) => Layer.build(engine.pipe(Layer.provideMerge(pgClientOf(url, { maxConnections: 1 }))))
+const often = Schedule.spaced("10 millis")
+
+/** A process of its own, with one connection, whose statements go the way they are given. */
+const engineOver = (
+  url: string,
+  way: <A>(text: string, executed: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError> = (_, executed) => executed
+) =>
+  Layer.build(
+    engine.pipe(
+      Layer.provideMerge(
+        Layer.map(pgClientOf(url, { maxConnections: 1 }), (context) => {
+          const sql = Context.get(context, SqlClient.SqlClient)
+          const reserve = Effect.map(sql.reserve, (connection) => {
+            const onTheWay = {
+              executeUnprepared: (...args: Parameters<Connection["executeUnprepared"]>) =>
+                way(args[0], connection.executeUnprepared(...args)),
+              executeRaw: (...args: Parameters<Connection["executeRaw"]>) =>
+                way(args[0], connection.executeRaw(...args))
+            }
+            return new Proxy(connection, {
+              get: (target, name) => Reflect.get(name in onTheWay ? onTheWay : target, name)
+            })
+          })
+          return Context.add(
+            context,
+            SqlClient.SqlClient,
+            new Proxy(sql, { get: (target, name) => (name === "reserve" ? reserve : Reflect.get(target, name)) })
+          )
+        })
+      )
+    )
+  )
 
 layer(Postgres.layer, { excludeTestServices: true, timeout: 60_000 })("between the count and its transaction", (it) => {
-  /** An attempt that is counted; from then on others have the connection that it waits for, until it is awaited. */
-  const counted = <A, E>(self: Effect.Effect<A, E, IdempotencyTransactions | Idempotency>) =>
+  /** An attempt that has been counted: its transaction begins when it is awaited. */
+  const counted = <A, E>(
+    of: IdempotencyIdentifiers,
+    self: Effect.Effect<A, E, IdempotencyTransactions | Idempotency>
+  ) =>
     Effect.gen(function* () {
       const { url } = yield* Postgres
-      const process = yield* engineOver(url)
+      const begins = yield* Effect.makeLatch(false)
+      const process = yield* engineOver(url, (text, executed) =>
+        text === "BEGIN" ? Effect.zipRight(begins.await, executed) : executed
+      )
       const other = yield* engineOver(url)
-      const sql = Context.get(process, SqlClient.SqlClient)
-      const latch = Effect.makeLatch(false)
-      const [held, over, taken, letGo] = yield* Effect.all([latch, latch, latch, latch])
-      // The connection goes to whoever has waited for it longest.
-      yield* Effect.fork(sql.withTransaction(Effect.zipRight(held.open, over.await)))
-      yield* held.await
       const attempt = yield* Effect.fork(Effect.provide(self, process))
-      yield* Effect.sleep("50 millis")
-      yield* Effect.fork(sql.withTransaction(Effect.zipRight(taken.open, letGo.await)))
-      yield* Effect.sleep("50 millis")
-      yield* over.open
-      yield* taken.await
-      return { attempt: Effect.zipRight(letGo.open, Fiber.join(attempt)), other }
+      const { claims } = Context.get(other, IdempotencyRepository)
+      yield* Effect.repeat(claims.read([of]), { until: ([state]) => state?._tag === "Processing", schedule: often })
+      return { attempt: Effect.zipRight(begins.open, Fiber.join(attempt)), other }
     })
 
   it.scoped("no delivery counts another, and is poisoned beside the last that may run", () =>
     Effect.gen(function* () {
       const options = { transactional: true, maxAttempts: 1 } as const
       const delivery = IdempotentConsumer.process(Effect.succeed("done"), "a", "waits", options)
-      const { attempt, other } = yield* counted(delivery)
+      const { attempt, other } = yield* counted(ids("waits", "a"), delivery)
       const second = Effect.provide(delivery, other)
       expect(yield* Effect.flip(second)).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "Running" })
       expect(yield* attempt).toEqual({ _tag: "Processed", value: "done" })
@@ -166,7 +227,7 @@ layer(Postgres.layer, { excludeTestServices: true, timeout: 60_000 })("between t
   it.scoped("a claim that is reset is not run on", () =>
     Effect.gen(function* () {
       const request = requestOf(freshIds(), { inFlight: "fail" })
-      const { attempt, other } = yield* counted(attempted(request))
+      const { attempt, other } = yield* counted(request.identifiers, attempted(request))
       yield* Context.get(other, IdempotencyRepository).reset(request.identifiers, { force: true })
       expect(yield* Effect.flip(attempt)).toMatchObject({ _tag: "IdempotencyInFlightError", reason: "Running" })
       expect(yield* Effect.provide(attempted(request), other)).toEqual({ ran: 2, recorded: 2 })
@@ -176,7 +237,7 @@ layer(Postgres.layer, { excludeTestServices: true, timeout: 60_000 })("between t
   it.scoped("after a claim that was taken over it is another attempt", () =>
     Effect.gen(function* () {
       const request = requestOf(freshIds(), { inFlight: "fail" })
-      const { attempt, other } = yield* counted(attempted(request))
+      const { attempt, other } = yield* counted(request.identifiers, attempted(request))
       const { claims, reset } = Context.get(other, IdempotencyRepository)
       yield* reset(request.identifiers, { force: true })
       yield* claims.claim(request.identifiers, claimBy("other"))
@@ -184,26 +245,92 @@ layer(Postgres.layer, { excludeTestServices: true, timeout: 60_000 })("between t
       expect(yield* attempt).toEqual({ ran: 3, recorded: 3 })
     })
   )
+})
+
+layer(Postgres.layer, { excludeTestServices: true, timeout: 60_000 })("with one connection", (it) => {
+  it.scoped("a delivery that waits for it is not counted, however long", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Postgres
+      const process = yield* engineOver(url)
+      const request = requestOf(freshIds(), { storageTimeout: 200 })
+      const sql = Context.get(process, SqlClient.SqlClient)
+      const taken = yield* Effect.makeLatch(false)
+      yield* Effect.fork(sql.withTransaction(Effect.zipRight(taken.open, Effect.sleep("1 second"))))
+      yield* taken.await
+      expect(yield* Effect.provide(attempted(request), process)).toEqual({ ran: 1, recorded: 1 })
+    })
+  )
 
   it.scoped("an attempt that failed is released once the store answers", () =>
     Effect.gen(function* () {
       const { url } = yield* Postgres
       const process = yield* engineOver(url)
-      const request = requestOf(freshIds(), { storageTimeout: 500 })
+      const request = requestOf(freshIds(), { storageTimeout: 2000 })
       const sql = Context.get(process, SqlClient.SqlClient)
       const [running, goOn] = yield* Effect.all([Effect.makeLatch(false), Effect.makeLatch(false)])
       const body = Effect.zipRight(running.open, Effect.zipRight(goOn.await, Effect.die("bug")))
       const attempt = yield* Effect.fork(Effect.provide(attempted(request, body), process))
       yield* running.await
-      yield* Effect.fork(sql.withTransaction(Effect.sleep("1200 millis")))
+      yield* Effect.fork(sql.withTransaction(Effect.sleep("3 seconds")))
       yield* Effect.sleep("50 millis")
       yield* goOn.open
       yield* Fiber.await(attempt)
-      const next = Effect.timed(Effect.provide(attempted(request), yield* engineOver(url)))
-      const [waited, ended] = yield* next
+      const [waited, ended] = yield* Effect.timed(Effect.provide(attempted(request), yield* engineOver(url)))
       expect(ended).toEqual({ ran: 2, recorded: 2 })
-      // Its lease would last for 21 seconds.
-      expect(Duration.toSeconds(waited)).toBeLessThan(10)
+      // Its lease lasts for 11 seconds.
+      expect(Duration.toSeconds(waited)).toBeLessThan(8)
+    })
+  )
+
+  it.scoped("a claim that arrives after its caller has gone is released", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Postgres
+      const sent = yield* Effect.makeLatch(false)
+      const process = yield* engineOver(url, (text, executed) =>
+        text.includes("INSERT INTO")
+          ? pipe(
+              Effect.forkDaemon(Effect.delay(executed, "500 millis")),
+              Effect.zipLeft(sent.open),
+              Effect.flatMap(Fiber.join)
+            )
+          : executed
+      )
+      const request = requestOf(freshIds(), { storageTimeout: 1000 })
+      const attempt = yield* Effect.fork(Effect.provide(attempted(request), process))
+      yield* sent.await
+      yield* Fiber.interrupt(attempt)
+      const { claims } = Context.get(yield* engineOver(url), IdempotencyRepository)
+      expect(yield* claims.read([request.identifiers])).toEqual([undefined])
+      for (const state of ["Processing", "Released"]) {
+        yield* Effect.repeat(claims.read([request.identifiers]), {
+          until: ([found]) => found?._tag === state,
+          schedule: often
+        }).pipe(Effect.timeout("5 seconds"))
+      }
+    })
+  )
+
+  it.scoped("whoever waits for another's claim waits no longer than it said, though all connections are taken", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Postgres
+      const key = freshIds()
+      const other = yield* engineOver(url)
+      yield* Context.get(other, IdempotencyRepository).claims.claim(key, claimBy("t"))
+      for (const countsAttempt of [true, false]) {
+        const asked = yield* Effect.makeLatch(false)
+        const process = yield* engineOver(url, (_, executed) =>
+          Effect.zipRight(asked.open, Effect.delay(executed, "100 millis"))
+        )
+        const sql = Context.get(process, SqlClient.SqlClient)
+        const request = requestOf(key, { countsAttempt, waitTimeout: 300, storageTimeout: 500 })
+        const waiting = yield* Effect.fork(Effect.timed(Effect.flip(Effect.provide(attempted(request), process))))
+        // They have the connection as soon as the key was seen to be in flight.
+        yield* asked.await
+        const taking = yield* Effect.fork(sql.withTransaction(Effect.sleep("20 seconds")))
+        const [waited] = yield* Fiber.join(waiting)
+        expect(Duration.toSeconds(waited)).toBeLessThan(5)
+        yield* Fiber.interrupt(taking)
+      }
     })
   )
 })

@@ -103,6 +103,12 @@ export const runAnywhere = (client: SqlClient.SqlClient, dialect: Dialect, patie
   }
 }
 
+/** Statements each by itself on this connection; SQLite's are tried for so many milliseconds while it is busy. */
+export const runAlone = (connection: Connection, dialect: Dialect, patience: number): Run =>
+  dialect !== "sqlite"
+    ? runOn(connection)
+    : (text, parameters) => whileBusy(patience)(withoutBlocking(connection)(runOn(connection)(text, parameters)))
+
 /** A transaction that is open on a connection. */
 export interface Transaction {
   readonly connection: Connection
@@ -156,17 +162,19 @@ const noAnswer = (): SqlError =>
 export const answeredWithin = (millis: number) => endedWithin(millis, noAnswer)
 
 /** Milliseconds that a transaction's start may take, and its end. */
-const endTimeout = 5000
+export const endTimeout = 5000
 
 const commit = (connection: Connection): Effect.Effect<void, CommitFailure> =>
   Effect.mapError(answeredWithin(endTimeout)(command(connection, "COMMIT")), (cause) => new CommitFailure(cause))
 
-/** Rolls back, then gives the connection back: whoever waits for that does not wait for a server that is silent. */
+/** Rolls back what there may be, then gives the connection back: one that does not answer is not given to the next. */
+const giveBack = (connection: Connection, scope: Scope.CloseableScope): Effect.Effect<Fiber.RuntimeFiber<void>> =>
+  Effect.forkDaemon(Effect.ensuring(Effect.ignore(command(connection, "ROLLBACK")), Scope.close(scope, Exit.void)))
+
+/** Whoever waits for that does not wait for a server that is silent. */
 const rollback = (connection: Connection, scope: Scope.CloseableScope): Effect.Effect<void> =>
-  Effect.flatMap(
-    Effect.forkDaemon(Effect.ensuring(Effect.ignore(command(connection, "ROLLBACK")), Scope.close(scope, Exit.void))),
-    (fiber) =>
-      Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), Duration.millis(endTimeout)))
+  Effect.flatMap(giveBack(connection, scope), (fiber) =>
+    Effect.asVoid(Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), Duration.millis(endTimeout)))
   )
 
 /**
@@ -231,7 +239,7 @@ export const ownTransaction =
           Effect.mapError(reserve(client, scope, patience, restore), (cause) => new BeginFailure(cause)),
           (connection) =>
             Effect.flatMap(
-              Effect.onError(restore(before(connection)), (cause) => Scope.close(scope, Exit.failCause(cause))),
+              Effect.onError(restore(before(connection)), () => giveBack(connection, scope)),
               (answer) =>
                 answer !== undefined
                   ? Effect.as(Scope.close(scope, Exit.void), answer)

@@ -19,12 +19,19 @@ export type Held =
   /** The row changed while it was looked at. */
   | { readonly _tag: "Changed" }
 
+export interface Owner {
+  /** Of this transaction alone: what it has not written itself, it does not complete. */
+  readonly token: string
+  /** The token of a claim that is committed, and that the transaction takes over. */
+  readonly claimedBy: string | undefined
+}
+
 export interface Holding {
   /** Waits for a row that another transaction holds for so many milliseconds, then fails with a lock timeout. */
   readonly hold: (
     transaction: Transaction,
     request: Request,
-    token: string,
+    owner: Owner,
     patience: number
   ) => Effect.Effect<Held, SqlError>
   /** Whether the row was still there, and the completed record, if the database tells its instants. */
@@ -76,11 +83,12 @@ export const makeHolding = (statements: Statements): Holding => {
     return Effect.gen(function* () {
       const { rows } = yield* run(lockTimeout.read, [])
       const was = String(rows[0]?.["was"] ?? "50")
-      yield* setLockTimeout(run, millis)
       const restored = setLockTimeout(run, was)
-      const inserted = yield* Effect.onError(makeRecords(run, statements).insert(request.identifiers, state), () =>
-        Effect.ignore(restored)
+      const inserting = Effect.zipRight(
+        setLockTimeout(run, millis),
+        makeRecords(run, statements).insert(request.identifiers, state)
       )
+      const inserted = yield* Effect.onError(inserting, () => Effect.ignore(restored))
       if (inserted) yield* restored
       return { inserted, was }
     })
@@ -90,18 +98,18 @@ export const makeHolding = (statements: Statements): Holding => {
    * What another has recorded, or is running, is read, and locked no more than the insert that met it has done: others
    * would wait for a transaction that only looks. What may be claimed is locked, and judged again.
    */
-  const judge = (run: Run, request: Request, token: string): Effect.Effect<Held, SqlError> => {
+  const judge = (run: Run, request: Request, { claimedBy, token }: Owner): Effect.Effect<Held, SqlError> => {
     const records = makeRecords(run, statements)
     const judged = (found: Found, isLocked: boolean): Effect.Effect<Held, SqlError> => {
       const stored = found.state
       if (stored?._tag === "Corrupted") return Effect.succeed({ _tag: "Met", reply: stored })
-      const { reply, state } = transition.claim(stored, claimOf(request, token), found.now)
+      const { reply, state } = transition.claim(stored, claimOf(request, claimedBy ?? token), found.now)
       if (reply._tag !== "Claimed" && reply._tag !== "AlreadyMine") return Effect.succeed({ _tag: "Met", reply })
       if (!isLocked) {
         return Effect.flatMap(records.readLocked(request.identifiers), (locked) => judged(locked, true))
       }
       if (found.version === undefined) return Effect.succeed({ _tag: "Changed" })
-      return Effect.map(records.replace(request.identifiers, found, state), (done) =>
+      return Effect.map(records.replace(request.identifiers, found, state && { ...state, token }), (done) =>
         done ? { _tag: "Held", attempt: reply.attempt, fingerprint: state?.fingerprint } : { _tag: "Changed" }
       )
     }
@@ -109,10 +117,10 @@ export const makeHolding = (statements: Statements): Holding => {
   }
 
   return {
-    hold: (transaction, request, token, patience) => {
+    hold: (transaction, request, owner, patience) => {
       const run = runOn(transaction.connection)
       return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const { state } = transition.claim(undefined, claimOf(request, token), now)
+        const { state } = transition.claim(undefined, claimOf(request, owner.token), now)
         if (state === undefined) return Effect.dieMessage("an absent key can be claimed")
         return Effect.flatMap(
           insert(run, request, state, patience),
@@ -120,7 +128,7 @@ export const makeHolding = (statements: Statements): Holding => {
             if (inserted) return Effect.succeed({ _tag: "Held", attempt: 1, fingerprint: request.fingerprint })
             const restored = setLockTimeout(run, was)
             return Effect.zipLeft(
-              Effect.onError(judge(run, request, token), () => Effect.ignore(restored)),
+              Effect.onError(judge(run, request, owner), () => Effect.ignore(restored)),
               restored
             )
           }

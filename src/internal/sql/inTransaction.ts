@@ -12,7 +12,7 @@ import type { Completed } from "../protocol.js"
 import { resultUnavailable } from "../storedRecord.js"
 import { differ } from "../transition.js"
 import { answeredWithin, type Transaction } from "./connections.js"
-import type { Held, Holding } from "./holding.js"
+import type { Held, Holding, Owner } from "./holding.js"
 
 type Request = IdempotencyTransactions.Request
 type Failure = IdempotencyTransactions.Failure
@@ -24,7 +24,7 @@ export class Trouble {
   readonly _tag = "Trouble"
   constructor(
     readonly method: string,
-    readonly cause: SqlError
+    readonly cause: unknown
   ) {}
 }
 
@@ -82,20 +82,22 @@ export const inTransaction =
   <A, E, R>(
     transaction: Transaction,
     request: Request,
-    token: string,
+    owner: Owner,
     patience: number,
     body: (attempt: number) => Effect.Effect<Ran<A>, E, R>
   ): Effect.Effect<Ended<A>, E | Trouble | IdempotencyStorageError, R> => {
     // A caller's transaction is the caller's to give up.
     const within = (millis: number) => answeredWithin(transaction.depth > 0 ? Number.POSITIVE_INFINITY : millis)
     return Effect.flatMap(
-      trouble("claim")(within(patience + request.storageTimeout)(hold(transaction, request, token, patience))),
+      trouble("claim")(within(patience + request.storageTimeout)(hold(transaction, request, owner, patience))),
       (held): Effect.Effect<Ended<A>, E | Trouble | IdempotencyStorageError, R> =>
         held._tag !== "Held"
           ? Effect.succeed(held)
           : Effect.flatMap(body(held.attempt), ({ outcome, value }) =>
               Effect.flatMap(
-                trouble("complete")(within(request.storageTimeout)(finish(transaction, request, token, held, outcome))),
+                trouble("complete")(
+                  within(request.storageTimeout)(finish(transaction, request, owner.token, held, outcome))
+                ),
                 ({ done, record }) =>
                   done
                     ? Effect.succeed({ _tag: "Executed" as const, value, attempt: held.attempt, record })
@@ -104,7 +106,8 @@ export const inTransaction =
                           operation: request.identifiers.operation,
                           method: "complete",
                           reason: "Rejected",
-                          applied: "no",
+                          // What the effect did after the end of its transaction is there.
+                          applied: "unknown",
                           cause: new Error("the effect removed its own record, or ended its own transaction")
                         })
                       )

@@ -10,12 +10,14 @@ import { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import { sha256Hex } from "../hash.js"
 import { makeTokens } from "../tokens.js"
 import { logsAboutStore } from "../tracing.js"
+import { makeAttempts } from "./attempts.js"
 import { makeSqlChanges } from "./changes.js"
 import { makeClaims } from "./claims.js"
 import {
   answeredWithin,
   openTransaction,
   ownTransaction,
+  runAlone,
   runAnywhere,
   runOn,
   unlessBusy,
@@ -106,15 +108,21 @@ export const makeSql = ({
       objection,
       list: makeList(run, dialect, table)
     }
-    const transactions = makeTransactions({
-      client,
-      dialect,
-      statements,
-      changes,
+    const tokens = makeTokens()
+    const attempts = makeAttempts({
+      tokens,
+      // Which has a time of its own.
       driver: makeSqlDriver({ ...dependencies, bounded: identity }),
-      scope: yield* Effect.scope,
-      tokens: makeTokens()
+      driverOn: (connection, patience) =>
+        makeSqlDriver({
+          ...dependencies,
+          records: makeRecords(runAlone(connection, dialect, patience), statements),
+          bounded: identity,
+          claims: undefined
+        }),
+      scope: yield* Effect.scope
     })
+    const transactions = makeTransactions({ client, dialect, statements, changes, tokens, attempts })
     const repository = yield* IdempotencyRepository.make(makeSqlDriver(dependencies), { operationTimeout })
     return Context.make(IdempotencyRepository, repository).pipe(Context.add(IdempotencyTransactions, transactions))
   })

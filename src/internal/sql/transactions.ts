@@ -3,29 +3,24 @@
  * rolled back; what happens to the transaction itself (a conflict, a COMMIT without an answer) is looked up or tried
  * again if it is ours, and passed on if it is the caller's.
  */
-import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
-import type { IdempotencyInFlightError, IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
-import type { Completed, Driver } from "../protocol.js"
+import type { Completed } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { differ } from "../transition.js"
-import { answeredWithin, BeginFailure, joinedTransaction, openTransaction, type Transaction } from "./connections.js"
+import { BeginFailure, joinedTransaction, openTransaction, type Transaction } from "./connections.js"
 import { isLockTimeout, storageError } from "./errors.js"
 import { makeHolding } from "./holding.js"
 import { inFlight, inTransaction, met, mismatch, recorded, Trouble } from "./inTransaction.js"
-import { makeLead, type TurnsDependencies, type Waiting, waitBy } from "./turns.js"
+import { makeLead, type TurnsDependencies } from "./turns.js"
 
 type Service = Context.Tag.Service<IdempotencyTransactions>
 type Request = IdempotencyTransactions.Request
@@ -33,15 +28,7 @@ type Failure = IdempotencyTransactions.Failure
 type Ran<A> = IdempotencyTransactions.Ran<A>
 type Result<A> = IdempotencyTransactions.Result<A>
 
-export interface TransactionsDependencies extends Omit<TurnsDependencies, "holding"> {
-  /** Whose calls are not bounded: the claim of an attempt that is counted has its own time. */
-  readonly driver: Driver
-  readonly scope: Scope.Scope
-}
-
-/** Milliseconds that a counted attempt may take until it has its transaction, whose row keeps others away from then on. */
-const leaseOf = ({ storageTimeout, waitTimeout }: Request): number =>
-  Math.max(waitTimeout, storageTimeout) + 3 * storageTimeout
+export type TransactionsDependencies = Omit<TurnsDependencies, "holding">
 
 /** Somebody in this process is at the key; it ends with the record, if there is one. */
 interface Flight {
@@ -50,10 +37,9 @@ interface Flight {
 }
 
 export const makeTransactions = (dependencies: TransactionsDependencies): Service => {
-  const { changes, dialect, driver, scope, statements, tokens } = dependencies
+  const { statements, tokens } = dependencies
   const holding = makeHolding(statements)
   const lead = makeLead({ ...dependencies, holding })
-  const wait = waitBy(changes)
   const flights = new Map<string, Flight>()
 
   const joined = <A, E, R>(
@@ -63,7 +49,7 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
   ): Effect.Effect<Result<A>, E | Failure, R> => {
     const patience = request.inFlight === "fail" ? 0 : request.waitTimeout
     const whole = joinedTransaction(outer)((transaction) =>
-      inTransaction(holding)(transaction, request, tokens.next(), patience, body)
+      inTransaction(holding)(transaction, request, { token: tokens.next(), claimedBy: undefined }, patience, body)
     )
     return pipe(
       whole,
@@ -123,73 +109,13 @@ export const makeTransactions = (dependencies: TransactionsDependencies): Servic
       )
     })
 
-  /** The caller waits for one try. A store that does not answer hears of it until the lease has ended by itself. */
-  const release = (request: Request, token: string): Effect.Effect<void> => {
-    const once = answeredWithin(request.storageTimeout)(driver.release(request.identifiers, { token }))
-    const later = pipe(
-      Effect.delay(once, Duration.millis(request.storageTimeout)),
-      Effect.retry(Schedule.forever),
-      Effect.timeoutOption(Duration.millis(leaseOf(request))),
-      Effect.ignore,
-      Effect.interruptible
-    )
-    return Effect.catchAll(once, () => Effect.asVoid(Effect.forkIn(later, scope)))
-  }
-
-  /**
-   * With an attempt that is committed before the transaction, by a claim: it counts also if that rolls back or its
-   * process ends, and nobody counts another while it waits for its transaction.
-   */
-  const counted = <A, E, R>(
-    request: Request,
-    body: (attempt: number) => Effect.Effect<Ran<A>, E, R>,
-    giveUpAt: number
-  ): Effect.Effect<Result<A>, E | Failure, R> =>
-    Effect.uninterruptibleMask((restore) => {
-      const { fingerprint, identifiers, retention, storageTimeout } = request
-      const token = tokens.next()
-      const waiting: Waiting = { giveUpAt, polls: 0 }
-      const orReleased = <B, E2, R2>(effect: Effect.Effect<B, E2, R2>) =>
-        Effect.onError(effect, () => release(request, token))
-      const claim = driver.claim(identifiers, {
-        token,
-        fingerprint,
-        guarantee: "at-least-once",
-        lease: leaseOf(request),
-        retention,
-        unknownRetention: retention
-      })
-      /** Whether the key is claimed; where not, there is nothing to attempt. Another who is at it is waited for. */
-      const ask: Effect.Effect<boolean, SqlError | IdempotencyStorageError | IdempotencyInFlightError> = Effect.flatMap(
-        Clock.currentTimeMillis,
-        (now) => {
-          // SQLite's one connection is waited for as by the transaction that follows.
-          const patience = dialect === "sqlite" ? Math.max(storageTimeout, giveUpAt - now) : storageTimeout
-          return Effect.flatMap(orReleased(restore(answeredWithin(patience)(claim))), (reply) =>
-            reply._tag === "InFlight"
-              ? Effect.zipRight(restore(wait(request, waiting, reply.remaining)), ask)
-              : Effect.succeed(reply._tag === "Claimed" || reply._tag === "AlreadyMine")
-          )
-        }
-      )
-      return pipe(
-        ask,
-        Effect.catchTag("SqlError", (error) => Effect.fail(storageError(identifiers.operation, "claim")(error))),
-        Effect.flatMap((isClaimed) =>
-          isClaimed
-            ? Effect.map(orReleased(restore(lead(request, giveUpAt, body, token))), ({ result }) => result)
-            : restore(own(request, body, giveUpAt))
-        )
-      )
-    })
-
   return {
     run: (request, body) =>
-      Effect.flatMap(Effect.zip(openTransaction, Clock.currentTimeMillis), ([outer, now]) => {
-        if (outer !== undefined) return joined(outer, request, body)
-        const giveUpAt = now + request.waitTimeout
-        return request.countsAttempt ? counted(request, body, giveUpAt) : own(request, body, giveUpAt)
-      }),
+      Effect.flatMap(openTransaction, (outer) =>
+        outer === undefined
+          ? Effect.flatMap(Clock.currentTimeMillis, (now) => own(request, body, now + request.waitTimeout))
+          : joined(outer, request, body)
+      ),
     isOpen: Effect.map(openTransaction, (transaction) => transaction !== undefined)
   }
 }

@@ -1,7 +1,9 @@
 /** Turns at a key, each in a transaction of its own: until one is committed, or is not worth another try. */
 import type * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
 import * as Random from "effect/Random"
 import { type IdempotencyInFlightError, IdempotencyStorageError } from "../../IdempotencyError.js"
@@ -11,11 +13,13 @@ import type { Completed } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
+import { differ } from "../transition.js"
+import type { Attempts, Counted } from "./attempts.js"
 import type { Changes } from "./changes.js"
 import { answeredWithin, BeginFailure, CommitFailure, ownTransaction, runOn } from "./connections.js"
 import { isBusy, isConflict, isLockTimeout, sort } from "./errors.js"
 import type { Holding } from "./holding.js"
-import { type Ended, inFlight, inTransaction, met, recorded, Trouble, trouble } from "./inTransaction.js"
+import { type Ended, inFlight, inTransaction, met, mismatch, recorded, Trouble, trouble } from "./inTransaction.js"
 import { makeRecords, type Run, visible } from "./records.js"
 import type { Statements } from "./statements.js"
 import type { Dialect } from "./table.js"
@@ -32,6 +36,7 @@ export interface TurnsDependencies {
   readonly holding: Holding
   readonly changes: Changes
   readonly tokens: Tokens
+  readonly attempts: Attempts
 }
 
 /** What a COMMIT was for. */
@@ -42,19 +47,18 @@ interface Committing<A> {
 }
 
 /** A caller who waits for another: until when, and how often it has asked. */
-export interface Waiting {
+interface Waiting {
   readonly giveUpAt: number
   polls: number
 }
 
 /** A caller's turns at the key. */
 interface Turns<A> extends Waiting {
-  /** The token of a claim that the caller has; where it has none, each transaction has its own. */
-  readonly token: string | undefined
+  readonly counted: Counted | undefined
   tries: number
   /** What the last transaction was about to commit. */
   committing: Committing<A> | undefined
-  /** What may have been committed, the last first, and until when to look for it. */
+  /** What may have been committed, and until when to look for it. */
   readonly pending: Array<Committing<A>>
   lookUntil: number
 }
@@ -86,7 +90,7 @@ const pauseBefore = (turn: number, shortest: number): Effect.Effect<void> =>
   Effect.flatMap(Random.nextRange(0.5, 1), (jitter) => Effect.sleep(Math.min(500, shortest * 2 ** turn) * jitter))
 
 /** Waits for an execution outside a transaction, with none open. */
-export const waitBy =
+const waitBy =
   (changes: Changes) =>
   (request: Request, waiting: Waiting, remaining: number): Effect.Effect<void, IdempotencyInFlightError> =>
     Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -94,8 +98,16 @@ export const waitBy =
         ? inFlight(request, remaining)
         : Effect.scoped(
             Effect.flatMap(
-              Effect.zip(pollDelay(waiting.polls++), changes.of(request.identifiers)),
-              ([delay, changed]) => sleepUnless(Math.min(delay, remaining + 1, waiting.giveUpAt - now), changed)
+              // In a fiber of its own: a hint that does not come about must not hold up the caller.
+              Effect.zip(
+                pollDelay(waiting.polls++),
+                Effect.forkScoped(Effect.disconnect(changes.of(request.identifiers)))
+              ),
+              ([delay, subscribing]) =>
+                sleepUnless(
+                  Math.min(delay, remaining + 1, waiting.giveUpAt - now),
+                  Effect.flatten(Fiber.join(subscribing))
+                )
             )
           )
     )
@@ -104,12 +116,53 @@ export const waitBy =
 export type Lead = <A, E, R>(
   request: Request,
   giveUpAt: number,
-  body: (attempt: number) => Effect.Effect<Ran<A>, E, R>,
-  token?: string
+  body: (attempt: number) => Effect.Effect<Ran<A>, E, R>
 ) => Effect.Effect<Over<A>, E | Failure, R>
 
-export const makeLead = ({ changes, client, dialect, holding, statements, tokens }: TurnsDependencies): Lead => {
+export const makeLead = ({
+  attempts,
+  changes,
+  client,
+  dialect,
+  holding,
+  statements,
+  tokens
+}: TurnsDependencies): Lead => {
   const wait = waitBy(changes)
+
+  /** What is recorded: perhaps by this caller. */
+  const settled = <A>(request: Request, turns: Turns<A>, record: Completed): Effect.Effect<Turn<A>, Failure> => {
+    const own = turns.pending.find(({ token }) => token === record.token)
+    return own === undefined
+      ? Effect.map(recorded(request, record), over)
+      : Effect.succeed({ _tag: "Over", result: { _tag: "Executed", ...own }, record })
+  }
+
+  /** Counts the attempt, unless what is there decides. */
+  const count = <A>(
+    connection: Connection,
+    request: Request,
+    turns: Turns<A>,
+    counted: Counted,
+    left: number
+  ): Effect.Effect<Turn<A> | undefined, Failure | Trouble> =>
+    Effect.flatMap(
+      // SQLite's one writer is waited for as by the transaction that follows.
+      attempts.claim(connection, request, counted, dialect === "sqlite" ? left : 0),
+      (reply): Effect.Effect<Turn<A> | undefined, Failure> => {
+        switch (reply._tag) {
+          case "Claimed":
+          case "AlreadyMine":
+            return Effect.succeed(undefined)
+          case "InFlight":
+            return Effect.succeed({ _tag: "Wait", remaining: reply.remaining })
+          case "Settled":
+            return settled(request, turns, reply.record)
+          default:
+            return Effect.map(met(request, reply), over)
+        }
+      }
+    )
 
   /** What is committed, if that decides: perhaps by this caller, whose COMMIT was not answered. */
   const lookUp = <A>(
@@ -125,17 +178,12 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
         switch (state?._tag) {
           case "Corrupted":
             return Effect.fail(resultUnavailable(request.identifiers, state.cause))
-          case "Completed": {
-            const own = turns.pending.find(({ token }) => token === state.token)
-            return own === undefined
-              ? Effect.map(recorded(request, state), over)
-              : Effect.succeed({ _tag: "Over", result: { _tag: "Executed", ...own }, record: state })
-          }
+          case "Completed":
+            return settled(request, turns, state)
           case "Processing":
+            if (differ(request.fingerprint, state.fingerprint)) return mismatch(request)
             return Effect.succeed(
-              found.now < state.leaseUntil && state.token !== turns.token
-                ? { _tag: "Wait", remaining: state.leaseUntil - found.now }
-                : undefined
+              found.now < state.leaseUntil ? { _tag: "Wait", remaining: state.leaseUntil - found.now } : undefined
             )
           default:
             return Effect.succeed(undefined)
@@ -170,7 +218,8 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
     body: (attempt: number) => Effect.Effect<Ran<A>, E, R>
   ): Effect.Effect<Turn<A>, E | Failure | Trouble | CommitFailure | BeginFailure, R> =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const token = turns.token ?? tokens.next()
+      const { counted } = turns
+      const token = tokens.next()
       const left = Math.max(0, turns.giveUpAt - now)
       const opening = { isolation: request.isolation, patience: Math.max(left, request.storageTimeout) }
       return ownTransaction(
@@ -180,10 +229,19 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
       )(
         (transaction) =>
           Effect.flatMap(
-            inTransaction(holding)(transaction, request, token, request.inFlight === "fail" ? 0 : left, body),
+            inTransaction(holding)(
+              transaction,
+              request,
+              { token, claimedBy: counted?.token },
+              request.inFlight === "fail" ? 0 : left,
+              body
+            ),
             (ended) => turnOf(request, turns, token, ended)
           ),
-        (connection) => lookUp(runOn(connection), request, turns)
+        (connection) =>
+          counted === undefined
+            ? lookUp(runOn(connection), request, turns)
+            : count(connection, request, turns, counted, left)
       )
     })
 
@@ -199,7 +257,7 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
       const { applied, reason } = sort(cause)
       if (error instanceof CommitFailure && applied === "unknown" && turns.committing !== undefined) {
         if (turns.pending.length === 0) turns.lookUntil = now + request.waitTimeout
-        turns.pending.unshift(turns.committing)
+        turns.pending.push(turns.committing)
       }
       turns.tries++
       // SQLite has one writer, and does not say which key it writes.
@@ -242,6 +300,10 @@ export const makeLead = ({ changes, client, dialect, holding, statements, tokens
       })
     )
 
-  return (request, giveUpAt, body, token) =>
-    lead(request, { giveUpAt, token, tries: 0, polls: 0, committing: undefined, pending: [], lookUntil: 0 }, body)
+  return (request, giveUpAt, body) => {
+    const counted = attempts.of(request)
+    const turns = { giveUpAt, counted, tries: 0, polls: 0, committing: undefined, pending: [], lookUntil: 0 }
+    const led = lead(request, turns, body)
+    return counted === undefined ? led : Effect.onError(led, () => attempts.release(request, counted))
+  }
 }

@@ -1,0 +1,104 @@
+/**
+ * Attempts that are counted: each is claimed, and committed, on the connection on which its transaction then begins. It
+ * counts also if that rolls back or its process ends.
+ */
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { pipe } from "effect/Function"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
+import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
+import type { ClaimReply, Driver } from "../protocol.js"
+import type { Tokens } from "../tokens.js"
+import { answeredWithin, endTimeout } from "./connections.js"
+import { Trouble } from "./inTransaction.js"
+
+type Request = IdempotencyTransactions.Request
+
+/** The claim of an attempt. It stays when a transaction rolls back, and is renewed before the next. */
+export interface Counted {
+  readonly token: string
+  /** Whether it may be stored. */
+  mayBeStored: boolean
+}
+
+export interface Attempts {
+  /** Nothing where the request does not ask for it. */
+  readonly of: (request: Request) => Counted | undefined
+  /** Outside of a transaction. SQLite is waited for, as another process has it, for so many milliseconds. */
+  readonly claim: (
+    connection: Connection,
+    request: Request,
+    counted: Counted,
+    patience: number
+  ) => Effect.Effect<ClaimReply, Trouble>
+  /** For the next to come, where the attempt has failed. The caller waits for one try. */
+  readonly release: (request: Request, counted: Counted) => Effect.Effect<void>
+}
+
+export interface AttemptsDependencies {
+  readonly tokens: Tokens
+  readonly driver: Driver
+  readonly driverOn: (connection: Connection, patience: number) => Driver
+  readonly scope: Scope.Scope
+}
+
+/** Until the transaction has the row, which keeps others away from then on. */
+const leaseOf = ({ storageTimeout }: Request): number => endTimeout + 3 * storageTimeout
+
+export const makeAttempts = ({ driver, driverOn, scope, tokens }: AttemptsDependencies): Attempts => ({
+  of: ({ countsAttempt }) => (countsAttempt ? { token: tokens.next(), mayBeStored: false } : undefined),
+
+  claim: (connection, request, counted, patience) =>
+    Effect.suspend(() => {
+      const { fingerprint, identifiers, retention, storageTimeout } = request
+      const was = counted.mayBeStored
+      counted.mayBeStored = true
+      const claim = driverOn(connection, patience).claim(identifiers, {
+        token: counted.token,
+        fingerprint,
+        guarantee: "at-least-once",
+        lease: leaseOf(request),
+        retention,
+        unknownRetention: retention
+      })
+      return pipe(
+        answeredWithin(Math.max(patience, storageTimeout))(claim),
+        Effect.tapBoth({
+          onFailure: (error) =>
+            Effect.sync(() => {
+              if (error._tag === "IdempotencyStorageError" && error.applied === "no") counted.mayBeStored = was
+            }),
+          onSuccess: ({ _tag }) =>
+            Effect.sync(() => {
+              if (_tag !== "Claimed" && _tag !== "AlreadyMine") counted.mayBeStored = was
+            })
+        }),
+        Effect.mapError((error) => new Trouble("claim", error._tag === "SqlError" ? error : error.cause))
+      )
+    }),
+
+  release: (request, { mayBeStored, token }) => {
+    if (!mayBeStored) return Effect.void
+    const once = answeredWithin(request.storageTimeout)(driver.release(request.identifiers, { token }))
+    const isWorthIt = (error: SqlError | IdempotencyStorageError) =>
+      error._tag === "SqlError" || error.reason !== "Misconfigured"
+    const later = pipe(
+      Effect.delay(once, Duration.millis(request.storageTimeout)),
+      Effect.retry({ schedule: Schedule.forever, while: isWorthIt }),
+      // Then it has ended by itself.
+      Effect.timeoutOption(Duration.millis(leaseOf(request))),
+      Effect.ignore,
+      Effect.interruptible,
+      Effect.forkIn(scope)
+    )
+    return Effect.matchEffect(once, {
+      onFailure: (error) => (isWorthIt(error) ? Effect.asVoid(later) : Effect.void),
+      // A claim that was given up may be on its way behind this answer.
+      onSuccess: ({ _tag }) => (_tag === "Released" ? Effect.void : Effect.asVoid(later))
+    })
+  }
+})
