@@ -120,7 +120,8 @@ const lost = <A>(call: Execution<A>, ownership: Ownership, loss: Loss, hasStarte
   const { record } = loss
   const isOther = differ(record?.fingerprint, request.fingerprint)
   return Effect.zipRight(
-    ownership.abandon("release"),
+    // Where it is lost in truth, neither changes anything.
+    ownership.abandon(isFinal(call, hasStarted) ? "hold" : "release"),
     Effect.suspend(() => {
       if (record !== undefined && !isOther) {
         return Effect.flatMap(call.engine.metrics.recordCollision(operation), () => replay(call, record))

@@ -43,9 +43,7 @@ export const executeTransaction = <A>(
   telling: Telling<A>
 ): AnyEffect<A> =>
   Effect.flatMap(Effect.all([Idempotency, IdempotencyTransactions, currentRun]), ([engine, transactions, parent]) => {
-    // It has no lease that could be too short.
-    const lease = 3 * engine.settings.storageTimeout
-    const planned = plan(engine, operation, key, { ...options, lease, onStorageFailure: "fail" }, parent?.flight)
+    const planned = plan(engine, operation, key, { ...options, onStorageFailure: "fail" }, parent?.flight)
     if (Either.isLeft(planned)) return Effect.fail(planned.left)
     const request = planned.right
     if (request === undefined) return refused(operation, "a transaction is idempotent only with a key")

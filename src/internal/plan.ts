@@ -106,7 +106,7 @@ export const plan = (
     issues,
     "lease",
     options.lease,
-    defaultLease,
+    Math.max(defaultLease, 3 * engine.settings.storageTimeout),
     3 * engine.settings.storageTimeout,
     longestTimer
   )

@@ -6,6 +6,7 @@ import { pipe } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import type { IdempotencyStorageError } from "../IdempotencyError.js"
 import type { IdempotencyIdentifiers } from "../IdempotencyIdentifiers.js"
+import { hintOf } from "./polling.js"
 import type { Driver } from "./protocol.js"
 import { type Copies, type Copy, withCopies } from "./settledCopies.js"
 import { logsAboutStore } from "./tracing.js"
@@ -131,15 +132,8 @@ const makeFastCopies = (fast: Driver, timeout: number, scope: Scope.Scope): Copi
 const changesOf =
   (fast: Driver, durable: Driver): Driver["changes"] =>
   (identifiers: IdempotencyIdentifiers) =>
-    Effect.zipWith(
-      durable.changes(identifiers),
-      // In a fiber of its own: a fast store that is away must not cost the hints of the durable one.
-      Effect.forkScoped(Effect.interruptible(fast.changes(identifiers))),
-      (durableChange, subscribing) =>
-        Effect.raceFirst(
-          durableChange,
-          Effect.catchAllCause(Effect.flatten(Fiber.join(subscribing)), () => Effect.never)
-        )
+    Effect.zipWith(durable.changes(identifiers), hintOf(fast.changes(identifiers)), (change, hint) =>
+      Effect.raceFirst(change, hint)
     )
 
 /** `durable` decides; `fast` holds copies of its settled records. Times are in milliseconds. */

@@ -3,6 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency, withIdempotencyOutcome } from "../../src/withIdempotency.js"
@@ -332,6 +333,39 @@ describe("a completion without an answer goes on in the background", () => {
       expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toBe("broken driver")
       yield* TestClock.adjust("1 second")
       expect(process.underWay()).toEqual(nothing)
+    })
+  )
+
+  it.scoped("a store that dies while it goes on in the background leaves nothing in flight either", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.plan("complete", unavailable)
+      const call = within("1100 millis")(process.run(untyped(Effect.succeed("paid"), operation, key)))
+      expect(yield* call).toMatchObject({ _tag: "Unprotected", value: "paid" })
+      yield* process.faults.heal
+      yield* process.faults.plan("complete", () => Effect.die("broken driver"))
+      yield* TestClock.adjust("2 seconds")
+      expect(process.underWay()).toEqual(nothing)
+      yield* TestClock.adjust("30 seconds")
+      expect((yield* store.claim("next"))._tag).toBe("Claimed")
+    })
+  )
+
+  it.scoped("a schema that encodes for ever is the caller's to interrupt; the effect is not run again", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const Endless = Schema.transformOrFail(Schema.String, Schema.String, {
+        strict: true,
+        decode: (text) => Effect.succeed(text),
+        encode: () => Effect.never
+      })
+      const body = counting(Effect.succeed("paid"))
+      const call = process.run(untyped(body.effect, operation, key, { success: Endless }))
+      expect(yield* within("10 seconds")(Effect.timeoutOption(call, "2 seconds"))).toEqual(Option.none())
+      expect(yield* store.stateOf()).toBe("Completed")
+      const again = Effect.flip(process.run(untyped(body.effect, operation, key, { success: Endless })))
+      expect(yield* again).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
+      expect(body.runs()).toBe(1)
     })
   )
 

@@ -23,7 +23,7 @@ import {
   untyped
 } from "../support/engineProcess.js"
 import { hanging, replyLost, unavailable } from "../support/faultyRepository.js"
-import { withPauses, withTimers } from "../support/pausingClock.js"
+import { withPauses, withSetBacks, withTimers } from "../support/pausingClock.js"
 
 const fail = { onStorageFailure: "fail" } as const
 const atMostOnce = { guarantee: "at-most-once" } as const
@@ -95,6 +95,29 @@ describe("renewal", () => {
       const { exit } = yield* during("1 minute")(process.run(withIdempotency(body.effect, operation, key, fail)))
       expect(exit).toEqual(Exit.succeed("paid"))
     })
+  )
+
+  it.scoped("a clock that is set back stops neither renewals nor deadlines", () =>
+    withSetBacks((setBack) =>
+      Effect.gen(function* () {
+        const { process } = yield* singleProcess()
+        const owner = yield* Effect.fork(
+          process.run(withIdempotency(lasting("paid", "2 minutes").effect, operation, key, fail))
+        )
+        yield* TestClock.adjust("15 seconds")
+        yield* process.faults.plan("claim", hanging)
+        const other = yield* Effect.fork(process.run(withIdempotency(Effect.void, operation, "other", fail)))
+        yield* TestClock.adjust("100 millis")
+        yield* setBack("1 hour")
+        yield* TestClock.adjust("5 seconds")
+        expect(yield* Effect.flip(ended(other))).toMatchObject({ _tag: "IdempotencyStorageError" })
+        const before = process.faults.calls("renew").length
+        yield* TestClock.adjust("60 seconds")
+        expect(process.faults.calls("renew").length - before).toBeGreaterThanOrEqual(5)
+        yield* TestClock.adjust("1 minute")
+        expect(yield* ended(owner)).toBe("paid")
+      })
+    )
   )
 
   it.scoped("a renewal that dies does not end the renewals", () =>

@@ -62,6 +62,34 @@ describe("a renewal", () => {
     })
   )
 
+  it.scoped("that found it lapsed, where the steps of the claim cannot be read for now, is no loss", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      yield* process.faults.planFor("renew", lostWithoutRecord, 1)
+      const owner = yield* Effect.fork(
+        process.run(untyped(lasting("paid", "45 seconds").effect, operation, key, atMostOnce))
+      )
+      yield* TestClock.adjust("1 second")
+      const unread = { _tag: "Corrupted", cause: "the cipher is away" } as const
+      yield* process.faults.planFor("claim", (claim) => Effect.as(claim, unread), 1)
+      yield* TestClock.adjust("1 minute")
+      expect(yield* ended(owner)).toMatchObject({ _tag: "Executed", value: "paid" })
+    })
+  )
+
+  it.scoped("that found the lease lost, where it may be its own all the same: held, and not run again", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      yield* process.faults.planFor("renew", lostWithoutRecord, 1)
+      const owner = yield* Effect.fork(process.run(untyped(Effect.never, operation, key, atMostOnce)))
+      yield* TestClock.adjust("1 second")
+      yield* process.faults.planFor("claim", () => Effect.succeed({ _tag: "InFlight", remaining: 1000 }), 1)
+      yield* TestClock.adjust("15 seconds")
+      yield* Effect.flip(ended(owner))
+      expect(yield* store.stateOf()).toBe("Unknown")
+    })
+  )
+
   it.scoped("that found the lease lost, where a claim finds what another has recorded: that is replayed", () =>
     Effect.gen(function* () {
       const { process, store } = yield* singleProcess()

@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import {
@@ -13,11 +14,13 @@ import {
   gated,
   key,
   lasting,
+  makeStore,
   nothing,
   operation,
   type Process,
   settleDown,
   singleProcess,
+  startProcess,
   untyped,
   within
 } from "../support/engineProcess.js"
@@ -274,6 +277,33 @@ describe("following a leader that waits for another process", () => {
       }
     })
   )
+
+  for (const [what, request, options, tag] of [
+    ["in flight", {}, { inFlight: "fail" }, "IdempotencyInFlightError"],
+    ["of a waitTimeout of zero", {}, { waitTimeout: 0 }, "IdempotencyInFlightError"],
+    ["of unknown outcome", { guarantee: "at-most-once", lease: 1 }, {}, "IdempotencyResultUnavailableError"],
+    ["of another request", { fingerprint: "theirs" }, {}, "IdempotencyFingerprintMismatchError"]
+  ] as const) {
+    it.scoped(`a hundred callers of a key that is held elsewhere, ${what}: the answer to one is that to all`, () =>
+      Effect.gen(function* () {
+        const store = yield* makeStore()
+        const process = yield* startProcess(store)
+        yield* store.claim("theirs", request)
+        yield* TestClock.adjust("10 millis")
+        yield* process.faults.plan("claim", answeringAfter("100 millis"))
+        const call = untyped(Effect.succeed("mine"), operation, key, { fingerprint: "f", ...options })
+        const errors = Effect.forEach(
+          Array.from({ length: 100 }, () => Effect.flip(process.run(call))),
+          (one) => one,
+          { concurrency: "unbounded" }
+        )
+        const { exit, took } = yield* during("20 seconds")(errors)
+        expect(Exit.isSuccess(exit) && exit.value.every((error) => Predicate.isTagged(error, tag))).toBe(true)
+        expect(took).toBe(100)
+        expect(process.faults.calls("claim")).toHaveLength(1)
+      })
+    )
+  }
 
   it.scoped("inFlight: fail, at once; an own waitTimeout", () =>
     Effect.gen(function* () {

@@ -115,9 +115,9 @@ describe("bad input: IdempotencyValidationError, nothing runs, nothing is writte
       expect(yield* Effect.flip(call("8999 millis"))).toMatchObject(invalid("at least 9000 ms"))
       expect(yield* call("9 seconds")).toMatchObject({ _tag: "Executed" })
       const slow = yield* startProcess(store, { storageTimeout: "11 seconds" })
-      // The default of 30 seconds is bound, too.
+      // The default of 30 seconds is longer then.
       const byDefault = slow.run(untyped(Effect.succeed("paid"), operation, "order-2"))
-      expect(yield* Effect.flip(byDefault)).toMatchObject(invalid("at least 33000 ms"))
+      expect(yield* byDefault).toMatchObject({ _tag: "Executed" })
     })
   )
 })

@@ -79,10 +79,10 @@ describe("waiters", () => {
     })
   )
 
-  it.scoped("a subscription that never comes about does not hold them up", () =>
+  it.scoped.each(["hanging", "stuck", "dying", "broken"] as const)("a %s subscription does not hold them up", (how) =>
     Effect.gen(function* () {
       const { call, process, store } = yield* waiting()
-      yield* process.faults.changes("hanging")
+      yield* process.faults.changes(how)
       const waiter = yield* Effect.fork(call)
       yield* TestClock.adjust("5 seconds")
       yield* store.complete("theirs")

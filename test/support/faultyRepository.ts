@@ -37,6 +37,8 @@ export interface Call {
   readonly tokens: ReadonlyArray<string>
 }
 
+type Changes = "sound" | "silent" | "hanging" | "stuck" | "dying" | "broken"
+
 export interface Faults {
   /** The verbs' next calls have the fault, so many times, or for ever. What was planned before comes first. */
   readonly plan: (verbs: "all" | Verb | ReadonlyArray<Verb>, fault: Fault, times?: number) => Effect.Effect<void>
@@ -44,8 +46,11 @@ export interface Faults {
   readonly planFor: <V extends Verb>(verb: V, fault: FaultOf<V>, times?: number) => Effect.Effect<void>
   /** Nothing fails any more. */
   readonly heal: Effect.Effect<void>
-  /** Subscriptions to changes never come about, or never tell. */
-  readonly changes: (how: "sound" | "silent" | "hanging") => Effect.Effect<void>
+  /**
+   * Subscriptions to changes never tell (`silent`), or never come about: also where they do not let themselves be
+   * interrupted (`stuck`); or they die, at once or when they should tell (`dying`, `broken`).
+   */
+  readonly changes: (how: Changes) => Effect.Effect<void>
   /** The calls so far, oldest first. */
   readonly calls: (verb?: Verb) => ReadonlyArray<Call>
 }
@@ -93,7 +98,7 @@ export const makeFaulty = (repository: Repository): { readonly repository: Repos
     saveStep: [],
     read: []
   }
-  let changes: "sound" | "silent" | "hanging" = "sound"
+  let changes: Changes = "sound"
 
   const called = <V extends Verb>(
     verb: V,
@@ -131,8 +136,20 @@ export const makeFaulty = (repository: Repository): { readonly repository: Repos
     read: (identifiers) => called("read", [], claims.read(identifiers)),
     changes: (identifiers) =>
       Effect.suspend(() => {
-        if (changes === "hanging") return Effect.never
-        return changes === "silent" ? Effect.succeed(Effect.never) : claims.changes(identifiers)
+        switch (changes) {
+          case "sound":
+            return claims.changes(identifiers)
+          case "silent":
+            return Effect.succeed(Effect.never)
+          case "hanging":
+            return Effect.never
+          case "stuck":
+            return Effect.uninterruptible(Effect.never)
+          case "dying":
+            return Effect.dieMessage("no subscription for you")
+          case "broken":
+            return Effect.succeed(Effect.dieMessage("no hint for you"))
+        }
       })
   }
 

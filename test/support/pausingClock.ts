@@ -1,4 +1,4 @@
-/** Clocks for what a `TestClock` cannot show: a process that is paused, and how long its timers are. */
+/** Clocks for what a `TestClock` cannot show: a process that is paused, a clock that is set back, and how long its timers are. */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -36,6 +36,19 @@ export const withPauses = <A, E, R>(
         paused += Duration.toMillis(duration)
       })
     return Effect.withClock(use(pause), around(clock, { offset: () => paused }))
+  })
+
+/** Runs with a `setBack`: it is earlier by so much, and timers fire as if nothing had happened. */
+export const withSetBacks = <A, E, R>(
+  use: (setBack: (duration: Duration.DurationInput) => Effect.Effect<void>) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.clockWith((clock) => {
+    let offset = 0
+    const setBack = (duration: Duration.DurationInput) =>
+      Effect.sync(() => {
+        offset -= Duration.toMillis(duration)
+      })
+    return Effect.withClock(use(setBack), around(clock, { offset: () => offset }))
   })
 
 /** Runs with a record of how long every timer is. */

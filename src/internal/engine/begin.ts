@@ -2,37 +2,24 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
-import {
-  IdempotencyInFlightError,
-  IdempotencyOutcomeUnknownError,
-  type IdempotencyStorageError
-} from "../../IdempotencyError.js"
+import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { nowIn } from "../call.js"
 import * as eager from "../eager.js"
 import { longestTimer } from "../options.js"
-import { pollDelay } from "../polling.js"
+import { hintOf, pollDelay } from "../polling.js"
 import type { ClaimReply, Completed } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { storedKey } from "../storedKey.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
 import * as transition from "../transition.js"
+import { makeAnswers } from "./answers.js"
 import type { Dependencies } from "./dependencies.js"
-import { type Flight, isWithin, type Phase, type Recorded } from "./flights.js"
+import { type Flight, isWithin, type Phase } from "./flights.js"
 import { makeLookUp } from "./optimistic.js"
 import { makeOwnership } from "./ownership.js"
-import {
-  type Beginning,
-  type Begun,
-  type Caller,
-  claimRequest,
-  type ExecutionRequest,
-  isStrict,
-  mismatched,
-  takenOver
-} from "./request.js"
+import { type Beginning, type Begun, type Caller, claimRequest, type ExecutionRequest, isStrict } from "./request.js"
 
 export interface BeginDependencies extends Dependencies {
   readonly tokens: Tokens
@@ -66,40 +53,9 @@ export const makeBegin = (
 ): ((request: ExecutionRequest, caller: Caller) => Beginning) => {
   const { background, flights, leaders, metrics, settings, storage, tokens } = dependencies
 
-  const inFlight = (request: ExecutionRequest, remaining: number): Beginning =>
-    Effect.fail(
-      new IdempotencyInFlightError({
-        operation: request.identifiers.operation,
-        idempotencyKey: request.identifiers.idempotencyKey,
-        reason: request.blockedBy,
-        retryAfter: Duration.millis(Math.max(1, Math.ceil(remaining)))
-      })
-    )
-
-  /** For a caller whose effect has run, whoever took its key over is no more than that. */
-  const mismatch = (request: ExecutionRequest): Beginning =>
-    Effect.zipRight(
-      metrics.recordMismatch(request.identifiers.operation),
-      Effect.fail(request.blockedBy === "TakenOver" ? takenOver(request) : mismatched(request))
-    )
-
-  const replay = (request: ExecutionRequest, record: Recorded): Beginning =>
-    transition.differ(request.fingerprint, record.fingerprint)
-      ? mismatch(request)
-      : Effect.succeed({ _tag: "Replay", record })
-
-  /** A store that is set up wrongly is an error of the program: never degraded. */
-  const storageFailure = (request: ExecutionRequest, error: IdempotencyStorageError): Beginning | undefined => {
-    if (isStrict(request)) return Effect.fail(error)
-    return error.reason === "Misconfigured" ? Effect.die(error) : undefined
-  }
-
-  const unknownOutcome = (
-    { identifiers: { idempotencyKey, operation } }: ExecutionRequest,
-    attempt: number
-  ): Beginning => Effect.fail(new IdempotencyOutcomeUnknownError({ operation, idempotencyKey, attempt }))
-
-  const lookUp = makeLookUp(dependencies, { replay, mismatch, storageFailure, unknownOutcome })
+  const answers = makeAnswers(metrics)
+  const { inFlight, mismatch, replay, storageFailure, unknownOutcome } = answers
+  const lookUp = makeLookUp(dependencies, answers)
 
   /** From a caller's first wait on, it is measured how long it waits in all. */
   const waiting = (request: ExecutionRequest, patience: Patience, beginning: Beginning): Beginning => {
@@ -123,6 +79,8 @@ export const makeBegin = (
           : replay(request, phase.record)
       case "unrecorded":
         return join(request, caller, patience)
+      case "refused":
+        return followRefused(request, caller, flight, patience, phase)
       case "failed":
         return isStrict(request) ? Effect.fail(phase.error) : join(request, caller, patience, phase.error)
       case "given":
@@ -140,6 +98,27 @@ export const makeBegin = (
       case "waiting":
         return followLater(request, caller, flight, patience, phase, phase.until)
     }
+  }
+
+  /** The store would say the same to this caller, unless that has a fingerprint of its own, or goes on asking. */
+  const followRefused = (
+    request: ExecutionRequest,
+    caller: Caller,
+    flight: Flight,
+    patience: Patience,
+    { at, reply }: Extract<Phase, { readonly _tag: "refused" }>
+  ): Beginning => {
+    const isSame = request.fingerprint === flight.fingerprint
+    if (!isSame && (request.fingerprint !== undefined || reply._tag === "Mismatch")) {
+      return join(request, caller, patience)
+    }
+    if (reply._tag !== "InFlight") return refused(request, reply)
+    const now = nowIn(caller.fiber)
+    const remaining = at + reply.remaining - now
+    patience.heldUntil = now + remaining
+    return remaining > 0 && (request.inFlight === "fail" || now >= patience.giveUpAt)
+      ? inFlight(request, remaining)
+      : join(request, caller, patience)
   }
 
   const followLater = (
@@ -226,9 +205,24 @@ export const makeBegin = (
       flights.move(claiming.flight, { _tag: "failed", error })
       return failure
     }
-    return now < heldUntil
-      ? wait(request, caller, claiming, now, heldUntil - now)
-      : degraded(request, claiming, now, error)
+    if (now >= heldUntil) return degraded(request, claiming, now, error)
+    return now < claiming.patience.giveUpAt
+      ? wait(request, caller, claiming, heldUntil - now)
+      : inFlight(request, heldUntil - now)
+  }
+
+  const refused = (
+    request: ExecutionRequest,
+    reply: Extract<ClaimReply, { readonly _tag: "Mismatch" | "Unknown" | "Corrupted" }>
+  ): Beginning => {
+    switch (reply._tag) {
+      case "Mismatch":
+        return mismatch(request)
+      case "Unknown":
+        return unknownOutcome(request, reply.attempt)
+      case "Corrupted":
+        return Effect.fail(resultUnavailable(request.identifiers, reply.cause))
+    }
   }
 
   const replied = (
@@ -239,7 +233,6 @@ export const makeBegin = (
     now: number,
     reply: ClaimReply
   ): Beginning => {
-    const { identifiers } = request
     switch (reply._tag) {
       case "Claimed":
       case "AlreadyMine":
@@ -256,19 +249,18 @@ export const makeBegin = (
         return claim(request, caller, claiming)
       case "InFlight":
         claiming.patience.heldUntil = now + reply.remaining
-        return request.inFlight === "fail"
-          ? inFlight(request, reply.remaining)
-          : wait(request, caller, claiming, now, reply.remaining)
+        if (request.inFlight !== "fail" && now < claiming.patience.giveUpAt) {
+          return wait(request, caller, claiming, reply.remaining)
+        }
+        flights.move(claiming.flight, { _tag: "refused", reply, at: now })
+        return inFlight(request, reply.remaining)
       case "Settled":
         claiming.isGhost = false
         flights.move(claiming.flight, { _tag: "recorded", record: reply.record, lacksFingerprint: false })
         return Effect.succeed<Begun>({ _tag: "Replay", record: reply.record })
-      case "Mismatch":
-        return mismatch(request)
-      case "Unknown":
-        return unknownOutcome(request, reply.attempt)
-      case "Corrupted":
-        return Effect.fail(resultUnavailable(identifiers, reply.cause))
+      default:
+        flights.move(claiming.flight, { _tag: "refused", reply, at: now })
+        return refused(request, reply)
     }
   }
 
@@ -293,34 +285,24 @@ export const makeBegin = (
       })
     })
 
-  const wait = (
-    request: ExecutionRequest,
-    caller: Caller,
-    claiming: Claiming,
-    now: number,
-    remaining: number
-  ): Beginning => {
+  const wait = (request: ExecutionRequest, caller: Caller, claiming: Claiming, remaining: number): Beginning => {
     const { changed, flight, patience } = claiming
-    if (now >= patience.giveUpAt) return inFlight(request, remaining)
     if (flight.phase._tag !== "waiting") flights.move(flight, { _tag: "waiting", until: () => patience.heldUntil })
     if (changed === undefined) {
-      // In a fiber of its own: a hint that does not come about must not hold up the caller.
       const subscribed = Effect.scoped(
-        Effect.flatMap(
-          Effect.forkScoped(Effect.interruptible(storage.claims.changes(request.identifiers))),
-          (subscribing) => {
-            claiming.changed = Effect.flatten(Fiber.join(subscribing))
-            return wait(request, caller, claiming, now, remaining)
-          }
-        )
+        Effect.flatMap(hintOf(storage.claims.changes(request.identifiers)), (hint) => {
+          claiming.changed = hint
+          return wait(request, caller, claiming, remaining)
+        })
       )
       return waiting(request, patience, subscribed)
     }
     return pipe(
       pollDelay(claiming.polls++),
-      Effect.flatMap((delay) =>
-        caller.restore(sleepUnless(Math.min(delay, remaining + 1, patience.giveUpAt - now), changed))
-      ),
+      Effect.flatMap((delay) => {
+        const left = patience.giveUpAt - nowIn(caller.fiber)
+        return caller.restore(sleepUnless(Math.min(delay, remaining + 1, left), changed))
+      }),
       Effect.zipRight(Effect.suspend(() => claim(request, caller, claiming)))
     )
   }

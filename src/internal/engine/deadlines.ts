@@ -26,7 +26,9 @@ export interface Deadlines {
 }
 
 interface Deadline extends Link<Deadline> {
-  readonly at: number
+  /** Milliseconds from when it was set. */
+  readonly millis: number
+  at: number
   readonly expire: () => void
 }
 
@@ -43,6 +45,7 @@ class Bounded<A, E> implements Deadline {
   constructor(
     call: Call<A, E>,
     fiber: AnyFiber,
+    readonly millis: number,
     private readonly onTimeout: () => E,
     private readonly pending: Chain<Deadline>
   ) {
@@ -96,6 +99,8 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
   const expire = (now: number): void => {
     nextTick = Number.POSITIVE_INFINITY
     for (const deadline of pending.toArray()) {
+      // Later than it can be, it is by a clock that was set back.
+      deadline.at = Math.min(deadline.at, now + deadline.millis)
       if (deadline.at > now) {
         nextTick = Math.min(nextTick, deadline.at)
       } else {
@@ -155,6 +160,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
           isIn: false,
           previous: undefined,
           next: undefined,
+          millis,
           at: nowIn(caller) + millis,
           expire: () => {
             giveUp()
@@ -182,7 +188,7 @@ export const makeDeadlines: Effect.Effect<Deadlines, never, Scope.Scope> = Effec
   ) => {
     if (isClosed) return endedWithin(millis, onTimeout)(call)
     if (!(call instanceof Call)) return inFiber(call, fiber, millis, onTimeout)
-    const bounded = new Bounded<A, E>(call, fiber, onTimeout, pending)
+    const bounded = new Bounded<A, E>(call, fiber, millis, onTimeout, pending)
     if (!bounded.hasEnded) {
       bounded.at = nowIn(fiber) + millis
       add(bounded)

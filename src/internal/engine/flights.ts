@@ -1,7 +1,7 @@
 /** Single flight: who in this process leads for which key, and how the others learn how it went. */
 import * as Effect from "effect/Effect"
 import type { IdempotencyStorageError } from "../../IdempotencyError.js"
-import type { Completed, Outcome } from "../protocol.js"
+import type { ClaimReply, Completed, Outcome } from "../protocol.js"
 
 /**
  * Where the leader is. `claiming` and `waiting` (for another process): nothing is known of the key yet. `running`: it
@@ -21,6 +21,12 @@ export type Phase =
   | { readonly _tag: "failed"; readonly error: IdempotencyStorageError }
   /** `lacksFingerprint`: the store may know one, of an earlier owner, that the record as told here has not. */
   | { readonly _tag: "recorded"; readonly record: Recorded; readonly lacksFingerprint: boolean }
+  /** The store refused the leader, at that time. */
+  | {
+      readonly _tag: "refused"
+      readonly reply: Extract<ClaimReply, { readonly _tag: "InFlight" | "Mismatch" | "Unknown" | "Corrupted" }>
+      readonly at: number
+    }
   | { readonly _tag: "unrecorded" }
 
 /** What a recorded outcome is replayed from. */
@@ -51,6 +57,7 @@ const isEnd = (phase: Phase): boolean => {
   switch (phase._tag) {
     case "failed":
     case "recorded":
+    case "refused":
     case "unrecorded":
       return true
     case "given":

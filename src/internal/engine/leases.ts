@@ -62,7 +62,9 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       )
     }
 
-    const isMine = (reply: ClaimReply): boolean => reply._tag === "AlreadyMine" || reply._tag === "Claimed"
+    /** Steps that cannot be read for the moment may be this owner's. */
+    const mayBeMine = ({ _tag }: ClaimReply): boolean =>
+      _tag === "AlreadyMine" || _tag === "Claimed" || _tag === "Corrupted"
 
     const handle = (lease: Lease, reply: RenewReply, sentAt: number): Effect.Effect<void> => {
       if (!lease.isIn) return Effect.void
@@ -73,7 +75,7 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
       return Effect.matchEffect(storage.once(untraced(lease.identifiers), "claim", lease.reclaim), {
         onFailure: (error) => unreachable(lease, error, sentAt),
         onSuccess: (claimed) =>
-          isMine(claimed)
+          mayBeMine(claimed)
             ? Effect.sync(() => confirm(lease, sentAt))
             : lose(lease, { _tag: "Lost", record: claimed._tag === "Settled" ? claimed.record : undefined })
       })
@@ -124,7 +126,10 @@ export const makeLeases = (storage: Storage): Effect.Effect<Leases, never, Scope
     /** Renews what is due or soon will be, then waits for the next. */
     const tick = Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
-      const due = leases.toArray().filter((lease) => lease.dueAt - lease.millis / 12 <= now)
+      // Later than it can be, it is by a clock that was set back.
+      const due = leases
+        .toArray()
+        .filter(({ dueAt, millis }) => dueAt - millis / 12 <= now || dueAt > dueAfter(now, millis))
       yield* Effect.forEach(together(due), (leases) => renew(leases, now), { concurrency: "unbounded", discard: true })
       nextTick = leases.toArray().reduce((earliest, lease) => Math.min(earliest, lease.dueAt), Number.POSITIVE_INFINITY)
       yield* wake.close

@@ -4,22 +4,14 @@ import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import { resultUnavailable } from "../storedRecord.js"
 import type { Tokens } from "../tokens.js"
 import { differ } from "../transition.js"
+import type { Answers } from "./answers.js"
 import type { Dependencies } from "./dependencies.js"
-import type { Recorded } from "./flights.js"
 import { makeOwnership } from "./ownership.js"
 import type { Beginning, ExecutionRequest } from "./request.js"
 
-/** What both strategies do alike. */
-interface Shared {
-  readonly replay: (request: ExecutionRequest, record: Recorded) => Beginning
-  readonly mismatch: (request: ExecutionRequest) => Beginning
-  readonly unknownOutcome: (request: ExecutionRequest, attempt: number) => Beginning
-  readonly storageFailure: (request: ExecutionRequest, error: IdempotencyStorageError) => Beginning | undefined
-}
-
 export const makeLookUp = (
   dependencies: Dependencies & { readonly tokens: Tokens },
-  { mismatch, replay, storageFailure, unknownOutcome }: Shared
+  { mismatch, replay, storageFailure, unknownOutcome }: Answers
 ): ((request: ExecutionRequest) => Beginning) => {
   const { isClosed, metrics, storage, tokens } = dependencies
 
@@ -53,7 +45,10 @@ export const makeLookUp = (
         if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
         if (state?._tag === "Completed") return replay(request, state)
         if (state !== undefined && differ(request.fingerprint, state.fingerprint)) return mismatch(request)
-        if (state?._tag === "Unknown") return unknownOutcome(request, state.attempt)
+        // Of an at-most-once owner nobody knows whether it is still running.
+        if (state?._tag === "Unknown" || (state?._tag === "Processing" && state.guarantee === "at-most-once")) {
+          return unknownOutcome(request, state.attempt)
+        }
         return isClosed() ? Effect.interrupt : own(request, undefined)
       }
     })

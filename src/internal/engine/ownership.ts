@@ -351,7 +351,7 @@ class Owner implements Ownership, Owning {
       Effect.match({ onFailure: givenForGood, onSuccess: () => this.unrecorded() })
     )
     return pipe(
-      background.run(Effect.onInterrupt(job, () => Effect.sync(givenForGood))),
+      background.run(Effect.onError(job, () => Effect.sync(givenForGood))),
       Effect.tap((isRunning) => {
         this.isHandedOver = isRunning
         return isRunning ? undefined : givenForGood()

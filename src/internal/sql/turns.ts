@@ -3,12 +3,11 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
 import * as Random from "effect/Random"
 import { type IdempotencyInFlightError, IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
-import { pollDelay } from "../polling.js"
+import { hintOf, pollDelay } from "../polling.js"
 import type { Completed } from "../protocol.js"
 import { sleepUnless } from "../sleep.js"
 import { resultUnavailable } from "../storedRecord.js"
@@ -98,16 +97,8 @@ const waitBy =
         ? inFlight(request, remaining)
         : Effect.scoped(
             Effect.flatMap(
-              // In a fiber of its own: a hint that does not come about must not hold up the caller.
-              Effect.zip(
-                pollDelay(waiting.polls++),
-                Effect.forkScoped(Effect.disconnect(changes.of(request.identifiers)))
-              ),
-              ([delay, subscribing]) =>
-                sleepUnless(
-                  Math.min(delay, remaining + 1, waiting.giveUpAt - now),
-                  Effect.flatten(Fiber.join(subscribing))
-                )
+              Effect.zip(pollDelay(waiting.polls++), hintOf(changes.of(request.identifiers))),
+              ([delay, changed]) => sleepUnless(Math.min(delay, remaining + 1, waiting.giveUpAt - now), changed)
             )
           )
     )
