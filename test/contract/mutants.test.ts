@@ -11,6 +11,7 @@ import * as transition from "../../src/internal/transition.js"
 import { type ManualClock, makeManualClock } from "../support/manualClock.js"
 import { type Fault, faultyStore } from "../support/mutantDriver.js"
 import { type Faults, listFaults } from "./listFaults.js"
+import { recordFaults } from "./recordFaults.js"
 
 const withoutToken = (state: State | undefined, token: string): State | undefined =>
   state === undefined ? undefined : { ...state, token }
@@ -269,14 +270,7 @@ const faults: Faults = {
     "reset",
     { transitions: { reset: (stored, _, now) => transition.reset(stored, { force: true }, now) } }
   ],
-  "a save that replaces": [
-    "get, save and delete",
-    { transitions: { insert: (_, request, now) => transition.insert(undefined, request, now) } }
-  ],
-  "a delete that takes claims with it": [
-    "get, save and delete",
-    { transitions: { remove: (stored) => ({ state: undefined, reply: stored !== undefined }) } }
-  ],
+  ...recordFaults,
   ...listFaults
 }
 

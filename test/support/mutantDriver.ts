@@ -21,6 +21,10 @@ export interface Fault {
   readonly leasesByClientsClock?: boolean
   /** When the key really goes, whatever its state says. */
   readonly timeToLive?: (state: State, before: State | undefined, now: number) => number
+  /** What becomes of the replies to many, by what a sound one would answer. */
+  readonly batch?: <Reply>(replies: ReadonlyArray<Reply>) => ReadonlyArray<Reply>
+  /** Many are saved all or none, it says, and saves none. */
+  readonly savesNoneTogether?: boolean
   /** What becomes of a list, by what a sound one would answer. */
   readonly list?: (sound: (request: ListRequest) => ListReply, request: ListRequest) => ListReply
   /** Cannot list. */
@@ -61,6 +65,9 @@ const makeFaultyDriver = (fault: Fault, storeNow: () => number): Driver => {
       return reply
     })
 
+  const together = <A, Reply>(all: ReadonlyArray<A>, one: (member: A) => Effect.Effect<Reply>) =>
+    Effect.map(Effect.forEach(all, one), (replies) => fault.batch?.(replies) ?? replies)
+
   const page = (request: ListRequest): ListReply => {
     const [after, ...more] = request.cursor === undefined ? [""] : (decodeCursor("faulty", request.cursor) ?? [])
     if (after === undefined || more.length > 0) return { _tag: "BadCursor" }
@@ -90,18 +97,20 @@ const makeFaultyDriver = (fault: Fault, storeNow: () => number): Driver => {
     resolve: (ids, request) => apply(ids, (state, now) => step.resolve(state, request, now)),
     reset: (ids, request) => apply(ids, (state, now) => step.reset(state, request, now)),
     renew: (leases) =>
-      Effect.forEach(leases, ({ identifiers, request }) =>
+      together(leases, ({ identifiers, request }) =>
         apply(identifiers, (state, now) => step.renew(state, request, now))
       ),
-    read: (all) =>
-      Effect.forEach(all, (ids) => apply(ids, (state, now) => ({ state, reply: transition.live(state, now) }))),
-    insert: (records) =>
-      Effect.forEach(records, ({ identifiers, request }) =>
-        apply(identifiers, (state, now) => step.insert(state, request, now))
+    read: (all) => together(all, (ids) => apply(ids, (state, now) => ({ state, reply: transition.live(state, now) }))),
+    insert: (records, { allOrNothing }) =>
+      together(records, ({ identifiers, request }) =>
+        apply(identifiers, (state, now) => {
+          const next = step.insert(state, request, now)
+          return allOrNothing && records.length > 1 ? { ...next, state } : next
+        })
       ),
-    // No batch can be rolled back.
-    atomicTogether: (identifiers) => identifiers.length <= 1,
-    remove: (all) => Effect.forEach(all, (ids) => apply(ids, step.remove)),
+    // Else no batch can be rolled back.
+    atomicTogether: (identifiers) => identifiers.length <= 1 || fault.savesNoneTogether === true,
+    remove: (all) => together(all, (ids) => apply(ids, step.remove)),
     changes: () => Effect.succeed(Effect.never)
   }
 }

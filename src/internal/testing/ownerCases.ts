@@ -78,6 +78,15 @@ export const renewCases: ReadonlyArray<ContractCase> = group("renew")({
       const replies = yield* claims.renew(keys.map((identifiers) => ({ identifiers, request: { token: "a", lease } })))
       expect(replies.map(({ _tag }) => _tag)).toEqual(["Renewed", "Lost", "Gone", "Lost", "Renewed"])
       expect(yield* claims.renew([])).toEqual([])
+    }),
+
+  "more than one batch, in order": ({ claim, claims, ids }) =>
+    Effect.gen(function* () {
+      const keys = Array.from({ length: 300 }, (_, n) => ids({ key: `-${n}` }))
+      const mine = new Set([3, 150, 297])
+      for (const n of mine) yield* claim(keys[n] ?? ids(), "a")
+      const replies = yield* claims.renew(keys.map((identifiers) => ({ identifiers, request: { token: "a", lease } })))
+      expect(replies.map(({ _tag }) => _tag)).toEqual(keys.map((_, n) => (mine.has(n) ? "Renewed" : "Gone")))
     })
 })
 

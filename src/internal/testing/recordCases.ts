@@ -2,7 +2,7 @@ import { expect } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
-import type { IdempotencyRecord } from "../../IdempotencyRecord.js"
+import { IdempotencyRecord } from "../../IdempotencyRecord.js"
 import type { Json } from "../../Jsonable.js"
 import { type ContractCase, type Fixture, group, moment, plain, success } from "./contractCase.js"
 
@@ -81,6 +81,22 @@ export const recordCases: ReadonlyArray<ContractCase> = group("get, save and del
       yield* complete(unavailable, "a", { outcome: { _tag: "Unavailable" } })
       expect(Option.getOrThrow(yield* repository.get(failed))).toMatchObject({ outcome: "failure", result: "declined" })
       expect(Option.getOrThrow(yield* repository.get(unavailable))).toMatchObject({ outcome: "unavailable" })
+    }),
+
+  "what was saved keeps its outcome, fingerprint and attempt": ({ claim, ids, record, repository }) =>
+    Effect.gen(function* () {
+      const outcomes = { failure: "declined", unavailable: undefined } as const
+      for (const outcome of ["failure", "unavailable"] as const) {
+        const of = ids({ key: `-${outcome}` })
+        const made = yield* record(of, outcomes[outcome])
+        const saved = new IdempotencyRecord({ ...made, outcome, fingerprint: "f", attempt: 3 })
+        yield* repository.save(saved)
+        expect(plain(Option.getOrThrow(yield* repository.get(of)))).toEqual(plain(saved))
+        expect(yield* claim(of, "a", { fingerprint: "g" })).toEqual({ _tag: "Mismatch" })
+        const tag = outcome === "failure" ? "Failure" : "Unavailable"
+        const settled = { _tag: "Settled", record: { outcome: { _tag: tag }, attempt: 3, fingerprint: "f" } }
+        expect(yield* claim(of, "a", { fingerprint: "f" })).toMatchObject(settled)
+      }
     }),
 
   "a key that is not settled has no record": (fixture) =>
@@ -203,9 +219,20 @@ export const manyCases: ReadonlyArray<ContractCase> = group("getMany, saveMany a
   "more than one batch": (fixture) =>
     Effect.gen(function* () {
       const { repository } = fixture
-      yield* repository.saveMany(yield* makeMany(fixture, 300))
-      expect(HashMap.size(yield* repository.getMany(numbered(fixture, 301)))).toBe(300)
-      expect(yield* repository.deleteMany(numbered(fixture, 301))).toBe(300)
+      const all = numbered(fixture, 301)
+      const records = yield* makeMany(fixture, 300)
+      const before = [3, 150, 297].flatMap((n) => records[n] ?? [])
+      yield* repository.saveMany(before)
+      const error = yield* Effect.flip(repository.saveMany(records))
+      expect(error._tag === "IdempotencyKeyCollisionError" ? error.keys : error).toEqual(
+        before.map(({ idempotencyKey }) => idempotencyKey)
+      )
+      const found = yield* repository.getMany(all)
+      expect(HashMap.size(found)).toBe(300)
+      for (const record of records) {
+        expect(Option.getOrThrow(HashMap.get(found, record.identifiers))).toMatchObject({ result: record.result })
+      }
+      expect(yield* repository.deleteMany(all)).toBe(300)
     }),
 
   "nothing asks for nothing": ({ repository }) =>
@@ -268,6 +295,16 @@ export const manyCases: ReadonlyArray<ContractCase> = group("getMany, saveMany a
       const error = yield* Effect.flip(repository.saveMany([yield* record(ids(), 2)], { rollbackOnError: true }))
       expect(error._tag).toBe("IdempotencyKeyCollisionError")
       expect(Option.getOrThrow(yield* repository.get(ids())).result).toBe(1)
+    }),
+
+  "where many can be rolled back, all are saved": (fixture) =>
+    Effect.gen(function* () {
+      const { repository } = fixture
+      const saved = yield* Effect.either(repository.saveMany(yield* makeMany(fixture, 4), { rollbackOnError: true }))
+      if (saved._tag === "Left") expect(saved.left._tag).toBe("IdempotencyValidationError")
+      expect(resultsIn(yield* repository.getMany(numbered(fixture, 4)))).toEqual(
+        saved._tag === "Left" ? [] : [0, 1, 2, 3]
+      )
     }),
 
   "rolled back, nothing is written; where that cannot be kept, it is refused": (fixture) =>
