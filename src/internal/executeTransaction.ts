@@ -3,7 +3,11 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { identity, pipe } from "effect/Function"
 import { Idempotency } from "../Idempotency.js"
-import { IdempotencyValidationError } from "../IdempotencyError.js"
+import {
+  IdempotencyFingerprintMismatchError,
+  IdempotencyStorageError,
+  IdempotencyValidationError
+} from "../IdempotencyError.js"
 import { IdempotencyTransactions } from "../IdempotencyTransactions.js"
 import { currentRun, inExecution } from "./currentRun.js"
 import { surrounded } from "./execute.js"
@@ -77,12 +81,28 @@ export const executeTransaction = <A>(
       countsAttempt
     }
     const isRefused = countsAttempt ? transactions.isOpen : Effect.succeed(false)
+    const count = (error: unknown): Effect.Effect<void> => {
+      if (error instanceof IdempotencyFingerprintMismatchError) return engine.metrics.recordMismatch(name)
+      return error instanceof IdempotencyStorageError ? engine.metrics.recordError(name, error.reason) : Effect.void
+    }
+    /** In a transaction; what fails beside the effect is counted. */
+    const run = (call: Call<A>): AnyEffect<IdempotencyTransactions.Result<unknown>> =>
+      Effect.suspend(() => {
+        let ofEffect: unknown
+        const noted = (attempt: number) =>
+          Effect.tapError(body(call, attempt), (error) =>
+            Effect.sync(() => {
+              ofEffect = error
+            })
+          )
+        return Effect.tapError(transactions.run(transaction, noted), (error) =>
+          error === ofEffect ? Effect.void : count(error)
+        )
+      })
     const executed = (call: Call<A>): AnyEffect<A> =>
       pipe(
         Effect.flatMap(isRefused, (refuses) =>
-          refuses
-            ? refused(name, "attempts cannot be counted within a transaction that may be rolled back")
-            : transactions.run(transaction, (attempt) => body(call, attempt))
+          refuses ? refused(name, "attempts cannot be counted within a transaction that may be rolled back") : run(call)
         ),
         Effect.flatMap(
           (result): AnyEffect<A> =>

@@ -1,6 +1,7 @@
 /** Rules 2 and 3: the deadlines of storage operations, and what their failures are sorted into. */
 import { describe, expect, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
@@ -52,6 +53,20 @@ describe("deadlines", () => {
       })
     )
   }
+
+  it.scoped("what is given up is counted as a failure of the store, with the time that it had", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess({ storageTimeout: "3 seconds", retry: Schedule.stop })
+      yield* process.faults.plan("claim", hanging)
+      yield* minute(Effect.flip(process.run(untyped(Effect.void, operation, key, { onStorageFailure: "fail" }))))
+      const counted = (yield* process.metrics.calls).filter(({ method }) => /Error|Latency/.test(method))
+      const second = Duration.seconds(1)
+      expect(counted).toMatchObject([
+        { method: "recordLatency", operation, of: "claim", duration: second },
+        { method: "recordError", operation, errorType: "Timeout" }
+      ])
+    })
+  )
 
   it.scoped("an optimistic proceed call keeps to 2.5 × storageTimeout too", () =>
     Effect.gen(function* () {

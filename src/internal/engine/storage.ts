@@ -1,4 +1,5 @@
 /** The repository's claims as the engine calls them: within deadlines, retried, behind a circuit breaker. */
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
@@ -6,6 +7,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
+import type { IdempotencyMetrics } from "../../IdempotencyMetrics.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { AnyFiber } from "../call.js"
 import * as eager from "../eager.js"
@@ -97,11 +99,26 @@ const withApplied = (error: IdempotencyStorageError, unknown: boolean): Idempote
 export const makeStorage = (
   claims: IdempotencyRepository.Claims,
   settings: Settings,
+  metrics: Context.Tag.Service<IdempotencyMetrics>,
   name: string
 ): Effect.Effect<Storage, never, Scope.Scope> =>
   Effect.gen(function* () {
     const deadlines = yield* makeDeadlines
     const breaker = makeBreaker(claims.partOf, settings, name)
+
+    /** Failures of calls that were given up: the store measures what ends by itself. */
+    const givenUp = new WeakSet<IdempotencyStorageError>()
+
+    const failed = ({ identifiers }: Asker, method: string, error: IdempotencyStorageError): Effect.Effect<void> => {
+      const counted = breaker.failed(identifiers, error)
+      if (!givenUp.has(error)) return counted
+      const { operation } = identifiers
+      return pipe(
+        metrics.recordLatency(operation, method, Duration.millis(settings.attemptTimeout)),
+        Effect.zipRight(metrics.recordError(operation, error.reason)),
+        Effect.zipRight(counted)
+      )
+    }
 
     const attempt = <A>(
       fiber: AnyFiber,
@@ -110,7 +127,11 @@ export const makeStorage = (
       call: Effect.Effect<A, IdempotencyStorageError>
     ) => {
       const { operation } = identifiers
-      const onTimeout = () => new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
+      const onTimeout = () => {
+        const error = new IdempotencyStorageError({ operation, method, reason: "Timeout", applied: "unknown" })
+        givenUp.add(error)
+        return error
+      }
       return trace?.span.sampled === true
         ? inStorageSpan(trace.span, name, operation, method, call, (traced) =>
             deadlines.within(traced, settings.attemptTimeout, onTimeout)
@@ -126,7 +147,7 @@ export const makeStorage = (
     const once: Storage["once"] = (asker, method, call) =>
       Effect.withFiberRuntime((fiber) =>
         eager.matchEffect(attempt(fiber, asker, method, call), {
-          onFailure: (error) => Effect.zipRight(breaker.failed(asker.identifiers, error), Effect.fail(error)),
+          onFailure: (error) => Effect.zipRight(failed(asker, method, error), Effect.fail(error)),
           onSuccess: (reply) => answered(asker, method, reply)
         })
       )
@@ -174,10 +195,7 @@ export const makeStorage = (
     const start: Storage["start"] = (fiber, asker, method, call, onUnknown) =>
       eager.matchEffect(attempt(fiber, asker, method, call), {
         onFailure: (error) =>
-          Effect.zipRight(
-            breaker.failed(asker.identifiers, error),
-            retried(error, once(asker, method, call), onUnknown)
-          ),
+          Effect.zipRight(failed(asker, method, error), retried(error, once(asker, method, call), onUnknown)),
         onSuccess: (reply) => answered(asker, method, reply)
       })
 
