@@ -4,6 +4,8 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
+import * as Hash from "effect/Hash"
 import * as Schema from "effect/Schema"
 import { IdempotencyValidationError } from "./IdempotencyError.js"
 import { IdempotencyKey, OperationName } from "./IdempotencyKey.js"
@@ -53,5 +55,20 @@ export class IdempotencyIdentifiers extends Schema.Class<IdempotencyIdentifiers>
         disableValidation: true
       })
     )
+  }
+
+  /** A scope that is `undefined` is none. */
+  [Equal.symbol](that: unknown): boolean {
+    return (
+      that instanceof IdempotencyIdentifiers &&
+      this.operation === that.operation &&
+      this.idempotencyKey === that.idempotencyKey &&
+      this.scope === that.scope
+    )
+  }
+
+  [Hash.symbol](): number {
+    const { idempotencyKey, operation, scope } = this
+    return Hash.cached(this, Hash.array([operation, scope, idempotencyKey]))
   }
 }

@@ -30,6 +30,17 @@ describe("identifiers", () => {
     expect(HashSet.size(HashSet.make(a, b, from("o", "k"), from("o", "k", "t")))).toBe(3)
   })
 
+  it("are equal where the one has a scope that is undefined, and the other has none", () => {
+    const one = new IdempotencyIdentifiers({ ...from("o", "k"), scope: undefined })
+    const two = Schema.decodeUnknownSync(IdempotencyIdentifiers)({
+      operation: "o",
+      idempotencyKey: "k",
+      scope: undefined
+    })
+    expect(HashSet.size(HashSet.make(one, two, from("o", "k")))).toBe(1)
+    expect(Equal.equals(from("o", "k"), one)).toBe(true)
+  })
+
   it("differ by any part", () => {
     const all = [from("o", "k"), from("p", "k"), from("o", "l"), from("o", "k", "s"), from("o", "k", "t")]
     for (const [i, a] of all.entries()) for (const [j, b] of all.entries()) expect(Equal.equals(a, b)).toBe(i === j)

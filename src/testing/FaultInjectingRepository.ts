@@ -277,17 +277,17 @@ export const FaultInjectingRepository: {
       IdempotencyRepository,
       Effect.flatMap(IdempotencyRepository, (repository) =>
         Effect.flatMap(makeFaults(policy), (suffer) => {
-          const claims = claimsWith(repository.claims, suffer)
           const { list } = repository.driver
           const driver: IdempotencyRepository.Driver = {
             ...repository.driver,
-            ...claims,
+            ...claimsWith(repository.driver, suffer),
             list: list && ((request) => suffer("list", [], request.operation)(list(request)))
           }
-          // Over the driver, as a list that is not answered is waited for no longer than another operation.
-          return Effect.map(IdempotencyRepository.make(driver), (faulty) => ({
+          // Over the driver, so that faults are measured, and a list that is not answered is waited for no longer than
+          // another operation.
+          return Effect.map(IdempotencyRepository.make(driver), ({ claims, list }) => ({
             ...repository,
-            list: faulty.list,
+            list,
             claims,
             driver
           }))

@@ -69,6 +69,8 @@ describe("what goes wrong", () => {
         [["inspect", "payment.charge"], "Missing argument <key>"],
         [["list", "--bogus"], "unknown argument"],
         [["list", "redis://me:s3cret-word@localhost"], "redis://me:***@localhost"],
+        [["list", "redis://:it's-s3cret-word@localhost"], "unknown argument"],
+        [["list", "postgres://me:pa#s3cret-word?@localhost/db"], "unknown argument"],
         [["inspect", "a:b", "c", "--store", "redis://localhost"], "the operation holds a colon"],
         [["list", "--store", "s3cret-word"], "The URL of the store is none"],
         [["list", "--store", "mongodb://localhost"], "Such a store is not known"],

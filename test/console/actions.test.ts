@@ -142,9 +142,18 @@ describe("reset", () => {
         reason: "Timeout",
         applied: "unknown"
       })
-      const handler = yield* serve({ ...repository, reset: () => Effect.fail(error) }, { readOnly: false })
-      const failed = yield* act(handler, "/reset", lapsed)
-      expect([failed.status, wordsOf(failed.text)]).toEqual([503, expect.stringContaining("It may have taken effect")])
+      const lines = yield* logOf(
+        Effect.gen(function* () {
+          const handler = yield* serve({ ...repository, reset: () => Effect.fail(error) }, { readOnly: false })
+          const failed = yield* act(handler, "/reset", lapsed)
+          expect([failed.status, wordsOf(failed.text)]).toEqual([
+            503,
+            expect.stringContaining("It may have taken effect")
+          ])
+        })
+      )
+      const annotations = expect.objectContaining({ forced: false, applied: "unknown" })
+      expect(lines).toContainEqual({ level: "INFO", message: ["An operator reset an idempotency key"], annotations })
     })
   )
 })

@@ -1,7 +1,6 @@
 /** `optimistic`: what the look-up finds decides whether the effect runs at all. */
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as TestClock from "effect/TestClock"
 import {
   counting,
   key,
@@ -29,20 +28,6 @@ describe("an optimistic caller", () => {
       expect(yield* call(options)).toMatchObject(unknown)
       // Who has not said that outcomes may be unknown has no such error in its type.
       expect(yield* call(optimistic)).toMatchObject({ _tag: "IdempotencyResultUnavailableError", cause: unknown })
-      expect(body.runs()).toBe(0)
-    })
-  )
-
-  it.scoped("runs nothing beside an owner that must not be repeated, lapsed or not", () =>
-    Effect.gen(function* () {
-      const { process, store } = yield* singleProcess()
-      yield* store.claim("theirs", { guarantee: "at-most-once", lease: 1000 })
-      const body = counting(Effect.succeed("paid"))
-      for (const _ of ["running", "lapsed"]) {
-        const mine = Effect.flip(process.run(untyped(body.effect, operation, key, optimistic)))
-        expect(yield* mine).toMatchObject({ cause: { _tag: "IdempotencyOutcomeUnknownError", attempt: 1 } })
-        yield* TestClock.adjust("2 seconds")
-      }
       expect(body.runs()).toBe(0)
     })
   )

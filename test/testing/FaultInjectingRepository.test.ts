@@ -18,6 +18,7 @@ import {
   type RepositoryCall,
   type RepositoryFault
 } from "../../src/testing/FaultInjectingRepository.js"
+import { RecordingMetrics } from "../../src/testing/RecordingMetrics.js"
 import { withIdempotencyOutcome } from "../../src/withIdempotency.js"
 
 const ids = Either.getOrThrow(IdempotencyIdentifiers.from({ operation: "op", idempotencyKey: "k" }))
@@ -126,6 +127,17 @@ describe("FaultInjectingRepository", () => {
       expect(calls.every(({ identifiers: [first] }) => first === ids)).toBe(true)
     }).pipe(Effect.provide(faulty(policy)))
   })
+
+  it.effect("counts what it injects, and its driver is not measured", () =>
+    Effect.gen(function* () {
+      const { claims, driver } = yield* IdempotencyRepository
+      const metrics = yield* RecordingMetrics
+      yield* Effect.flip(claims.claim(ids, claim("t")))
+      expect([yield* metrics.count("recordError"), yield* metrics.count("recordLatency")]).toEqual([1, 1])
+      yield* Effect.flip(driver.claim(ids, claim("t")))
+      expect([yield* metrics.count("recordError"), yield* metrics.count("recordLatency")]).toEqual([1, 1])
+    }).pipe(Effect.provide(faulty(() => "refused").pipe(Layer.provideMerge(RecordingMetrics.layer))))
+  )
 
   it.effect("lets changes through", () =>
     Effect.gen(function* () {

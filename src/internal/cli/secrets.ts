@@ -18,10 +18,13 @@ export const decoded = (text: string): string => {
 /** Shorter ones would be found within other words. */
 const shortest = 4
 
+/** The same of a text that is a URL, where what should be percent-encoded is not. */
+const wholeUserInfo = /^([^:/?#]+:\/\/)(.*)@/s
+
 /** The passwords in these texts, as they are written there and as they are meant. */
 export const passwordsIn = (texts: ReadonlyArray<string>): ReadonlyArray<string> => {
   const found = texts.flatMap((text) => [
-    ...[...text.matchAll(userInfo)].flatMap(([, , user = ""]) =>
+    ...[...text.matchAll(userInfo), ...text.matchAll(new RegExp(wholeUserInfo, "gs"))].flatMap(([, , user = ""]) =>
       user.includes(":") ? [user.replace(/^[^:]*:/, "")] : []
     ),
     ...[...text.matchAll(secretParameter)].map(([, , password = ""]) => password)

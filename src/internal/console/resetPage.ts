@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { Corrupted, State } from "../protocol.js"
-import { logged } from "./actionLog.js"
+import { loggedChange } from "./actionLog.js"
 import { changedNotice, doneAt, formOf, isSeen, seenField } from "./actions.js"
 import { tokenFor } from "./csrf.js"
 import { duration } from "./format.js"
@@ -71,7 +71,14 @@ export const resetAction = (visit: Visit) =>
     const looked = yield* look(identifiers, gone)
     if (!isSeen(form, looked)) return yield* confirmation(visit, identifiers, looked, { problem: changedNotice })
     const repository = yield* IdempotencyRepository
-    const reply = yield* Effect.either(repository.reset(identifiers, { force }))
+    const reply = yield* Effect.either(
+      loggedChange(
+        "An operator reset an idempotency key",
+        identifiers,
+        { forced: force },
+        repository.reset(identifiers, { force })
+      )
+    )
     if (reply._tag === "Left") {
       if (reply.left._tag === "IdempotencyStorageError") return yield* Effect.fail(reply.left)
       const left = duration(Duration.toMillis(reply.left.retryAfter))
@@ -81,6 +88,5 @@ export const resetAction = (visit: Visit) =>
       })
     }
     if (!reply.right) return yield* gone
-    yield* logged("An operator reset an idempotency key", identifiers, { forced: force })
     return doneAt(visit, identifiers, "reset")
   })

@@ -5,7 +5,7 @@ import * as Either from "effect/Either"
 import type { IdempotencyIdentifiers } from "../../IdempotencyIdentifiers.js"
 import { IdempotencyRepository } from "../../IdempotencyRepository.js"
 import type { Json } from "../../Jsonable.js"
-import { logged } from "./actionLog.js"
+import { loggedChange } from "./actionLog.js"
 import { changedNotice, doneAt, formOf, isSeen, seenField } from "./actions.js"
 import { tokenFor } from "./csrf.js"
 import { duration } from "./format.js"
@@ -146,7 +146,14 @@ export const resolveAction = (visit: Visit) =>
     if (Either.isLeft(resolution)) return yield* form(visit, identifiers, looked, filled, invalid(resolution.left))
     if (fields.get("confirmed") !== "yes") return yield* review(visit, identifiers, looked, filled, resolution.right)
     const repository = yield* IdempotencyRepository
-    const reply = yield* Effect.either(repository.resolve(identifiers, resolution.right))
+    const reply = yield* Effect.either(
+      loggedChange(
+        "An operator resolved an idempotency key",
+        identifiers,
+        { outcome: resolution.right._tag },
+        repository.resolve(identifiers, resolution.right)
+      )
+    )
     if (Either.isLeft(reply)) {
       switch (reply.left._tag) {
         case "IdempotencyInFlightError":
@@ -160,6 +167,5 @@ export const resolveAction = (visit: Visit) =>
       }
     }
     if (!reply.right) return yield* notUnknown(visit, identifiers)
-    yield* logged("An operator resolved an idempotency key", identifiers, { outcome: resolution.right._tag })
     return doneAt(visit, identifiers, "resolved")
   })

@@ -45,10 +45,7 @@ export const makeLookUp = (
         if (state?._tag === "Corrupted") return Effect.fail(resultUnavailable(identifiers, state.cause))
         if (state?._tag === "Completed") return replay(request, state)
         if (state !== undefined && differ(request.fingerprint, state.fingerprint)) return mismatch(request)
-        // Of an at-most-once owner nobody knows whether it is still running.
-        if (state?._tag === "Unknown" || (state?._tag === "Processing" && state.guarantee === "at-most-once")) {
-          return unknownOutcome(request, state.attempt)
-        }
+        if (state?._tag === "Unknown") return unknownOutcome(request, state.attempt)
         return isClosed() ? Effect.interrupt : own(request, undefined)
       }
     })
