@@ -4,6 +4,7 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import * as eager from "./eager.js"
+import { endedWithin } from "./sleep.js"
 import { decodeJson } from "./storedRecord.js"
 
 /** Fails where the value cannot be told from its JSON, or the JSON does not decode. Both begin when they are asked. */
@@ -59,6 +60,14 @@ const isKnown = <A, R>(coding: Effect.Effect<A, unknown, R>): coding is Either.E
 const exitOf = <A>(either: Either.Either<A, unknown>): Exit.Exit<A, unknown> =>
   Either.isRight(either) ? Exit.succeed(either.right) : Exit.fail(either.left)
 
+/** An encoding of which nothing is heard for so many milliseconds is given up: no caller interrupts it. */
+const longestEncoding = 30_000
+
+const tooLong = (): Error => new Error(`a schema has not encoded a value in ${longestEncoding} ms`)
+
+const bounded = <A, R>(encoding: Effect.Effect<A, unknown, R>): Effect.Effect<A, unknown, R> =>
+  eager.hasEnded(encoding) ? encoding : endedWithin<unknown>(longestEncoding, tooLong)(encoding)
+
 /** What a schema does at once has ended. A transformation that throws fails like one that fails. */
 const coded = <A, R>(coding: () => Effect.Effect<A, unknown, R>): Effect.Effect<A, unknown, R> => {
   const begun = eager.suspend(coding)
@@ -71,11 +80,7 @@ export const makeCodecs = (): Codecs => {
     const encode = Schema.encode(schema)
     const decode: (json: unknown) => Effect.Effect<unknown, unknown, unknown> = Schema.decodeUnknown(schema)
     return {
-      encode: (value) =>
-        eager.flatMap(
-          coded(() => encode(value)),
-          stringify
-        ),
+      encode: (value) => eager.flatMap(bounded(coded(() => encode(value))), stringify),
       decode: (encoded) => eager.flatMap(parse(encoded), (json) => coded(() => decode(json)))
     }
   }

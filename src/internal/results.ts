@@ -95,15 +95,8 @@ const encoded = (call: AnyCall, tag: "Success" | "Failure", text: string): Effec
     : Effect.succeed({ _tag: tag, encoded: text })
 }
 
-/** What is coded at once needs nothing of its caller; a schema's own effects are the caller's to interrupt. */
-const interruptibly = <A>({ restore }: AnyCall, coding: AnyEffect<A>): AnyEffect<A> =>
-  eager.hasEnded(coding) ? coding : restore(coding)
-
 export const successOf = (call: AnyCall, value: unknown): Effect.Effect<Outcome, never, unknown> => {
-  const encoding = interruptibly(
-    call,
-    eager.suspend(() => call.engine.codecs.of(call.options.success).encode(value))
-  )
+  const encoding = eager.suspend(() => call.engine.codecs.of(call.options.success).encode(value))
   const outcome = eager.matchCauseEffect(encoding, {
     // What a schema says of a value repeats the value.
     onFailure: () => notRecorded(call, "JSON does not hold it, or its schema does not encode it"),
@@ -117,10 +110,7 @@ export const successOf = (call: AnyCall, value: unknown): Effect.Effect<Outcome,
 export const failureOf = (call: AnyCall, error: unknown): Effect.Effect<Outcome | undefined, never, unknown> => {
   const { error: schema } = call.options
   if (schema === undefined) return Effect.succeed(undefined)
-  const encoding = interruptibly(
-    call,
-    eager.suspend(() => call.engine.codecs.of(schema).encode(error))
-  )
+  const encoding = eager.suspend(() => call.engine.codecs.of(schema).encode(error))
   return eager.matchCauseEffect(encoding, {
     onFailure: () => Effect.succeed(undefined),
     onSuccess: (text) => encoded(call, "Failure", text)
@@ -129,8 +119,11 @@ export const failureOf = (call: AnyCall, error: unknown): Effect.Effect<Outcome 
 
 /* What is replayed. */
 
-const decode = (call: AnyCall, schema: AnySchema | undefined, encoded: string): AnyEffect =>
-  interruptibly(call, call.engine.codecs.of(schema).decode(encoded))
+/** What is decoded at once needs nothing of its caller; a schema's own effects are the caller's to interrupt. */
+const decode = ({ engine, restore }: AnyCall, schema: AnySchema | undefined, encoded: string): AnyEffect => {
+  const decoding = engine.codecs.of(schema).decode(encoded)
+  return eager.hasEnded(decoding) ? decoding : restore(decoding)
+}
 
 /** A recorded result, told as what it is to this caller. */
 export const decoded = <A>(

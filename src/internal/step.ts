@@ -2,7 +2,7 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
 import { IdempotencyValidationError } from "../IdempotencyError.js"
-import type { AnySchema } from "./codecs.js"
+import type { AnySchema, Codec } from "./codecs.js"
 import { type CurrentRun, currentRun } from "./currentRun.js"
 import { CurrentStep } from "./currentStep.js"
 import { isWellFormed } from "./hash.js"
@@ -33,11 +33,11 @@ const unrecorded = ({ execution }: CurrentRun, why: string | Cause.Cause<unknown
     logsAbout(execution)
   )
 
-const record = (run: CurrentRun, name: string, encoding: Effect.Effect<string, unknown, unknown>) => {
+const record = (run: CurrentRun, name: string, codec: Codec, value: unknown): Effect.Effect<void, never, unknown> => {
   const saveStep = run.ownership?.saveStep
   if (saveStep === undefined) return Effect.void
   return pipe(
-    encoding,
+    codec.encode(value),
     Effect.matchCauseEffect({
       // What a schema says of a value repeats the value.
       onFailure: () => unrecorded(run, "JSON does not hold its result, or its schema does not encode it"),
@@ -69,7 +69,7 @@ export const runStep = (self: AnyEffect, name: string, schema: AnySchema | undef
       pipe(
         restore(Effect.provideService(self, CurrentStep, { execution: run.execution, name })),
         Effect.onError(() => Effect.sync(() => names.delete(name))),
-        Effect.tap((value) => record(run, name, restore(codec.encode(value))))
+        Effect.tap((value) => record(run, name, codec, value))
       )
     )
   })

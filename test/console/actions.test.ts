@@ -1,6 +1,7 @@
 /** Reset and resolve: who may, what is asked first, what is done, and what is logged. */
 import { describe, expect } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as HashMap from "effect/HashMap"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
@@ -129,6 +130,26 @@ describe("reset", () => {
       const gone = yield* post(handler, "/reset", { ...done, token }, { cookie })
       expect([gone.status, wordsOf(gone.text)]).toEqual([404, expect.stringContaining("Nothing was there to reset")])
       expect((yield* get(handler, `/reset${query(done)}`)).status).toBe(404)
+    })
+  )
+
+  test(
+    "is logged also where the browser has gone meanwhile",
+    Effect.gen(function* () {
+      const { repository } = yield* allowed
+      const [asked, answers] = yield* Effect.all([Effect.makeLatch(false), Effect.makeLatch(false)])
+      const reset = () => Effect.as(Effect.zipRight(asked.open, answers.await), true)
+      const lines = yield* logOf(
+        Effect.gen(function* () {
+          const handler = yield* serve({ ...repository, reset }, { readOnly: false })
+          const acting = yield* Effect.fork(act(handler, "/reset", lapsed))
+          yield* asked.await
+          yield* Fiber.interrupt(acting)
+          yield* answers.open
+          yield* Effect.yieldNow().pipe(Effect.repeatN(20))
+        })
+      )
+      expect(lines.map(({ message }) => message)).toEqual([["An operator reset an idempotency key"]])
     })
   )
 

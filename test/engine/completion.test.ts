@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
+import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import { withIdempotency, withIdempotencyOutcome } from "../../src/withIdempotency.js"
@@ -351,7 +351,7 @@ describe("a completion without an answer goes on in the background", () => {
     })
   )
 
-  it.scoped("a schema that encodes for ever is the caller's to interrupt; the effect is not run again", () =>
+  it.scoped("a schema that encodes for ever is given up in the end; the effect is not run again", () =>
     Effect.gen(function* () {
       const { process, store } = yield* singleProcess()
       const Endless = Schema.transformOrFail(Schema.String, Schema.String, {
@@ -361,11 +361,29 @@ describe("a completion without an answer goes on in the background", () => {
       })
       const body = counting(Effect.succeed("paid"))
       const call = process.run(untyped(body.effect, operation, key, { success: Endless }))
-      expect(yield* within("10 seconds")(Effect.timeoutOption(call, "2 seconds"))).toEqual(Option.none())
+      expect(yield* within("40 seconds")(call)).toMatchObject({ _tag: "Executed", value: "paid" })
       expect(yield* store.stateOf()).toBe("Completed")
       const again = Effect.flip(process.run(untyped(body.effect, operation, key, { success: Endless })))
       expect(yield* again).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
       expect(body.runs()).toBe(1)
+    })
+  )
+
+  it.scoped("an encoding that takes its time is not cut short by an interruption: the result is recorded", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const Slow = Schema.transformOrFail(Schema.String, Schema.String, {
+        strict: true,
+        decode: (text) => Effect.succeed(text),
+        encode: (text) => Effect.delay(Effect.succeed(text), "5 seconds")
+      })
+      const call = () => process.run(untyped(Effect.succeed("paid"), operation, key, { success: Slow }))
+      const first = yield* Effect.fork(call())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interruptFork(first)
+      yield* TestClock.adjust("5 seconds")
+      expect(yield* store.stateOf()).toBe("Completed")
+      expect(yield* call()).toMatchObject({ _tag: "Replayed", value: "paid" })
     })
   )
 

@@ -9,7 +9,7 @@ import { makeBreaker } from "../../src/internal/engine/breaker.js"
 import { identifiersOf, settleDown } from "../support/engineProcess.js"
 import { recordingLogs } from "../support/recordingLogs.js"
 
-const settings = { breakerThreshold: 3, breakerProbeInterval: 1000 }
+const settings = { breakerThreshold: 3, breakerProbeInterval: 1000, storageTimeout: 1000 }
 
 const failure = (reason: IdempotencyStorageError["reason"]) =>
   new IdempotencyStorageError({

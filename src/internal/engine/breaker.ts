@@ -1,5 +1,6 @@
 /** The circuit breaker: while a store is away nobody waits for it anew, until it has answered a probe. */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { pipe } from "effect/Function"
@@ -15,6 +16,8 @@ export interface Breaker {
   /** Whether calls about this key are refused. */
   readonly isOpen: (identifiers: IdempotencyIdentifiers) => boolean
   readonly succeeded: (identifiers: IdempotencyIdentifiers) => void
+  /** A copy may have answered: failures that are long ago are not of an outage that goes on. */
+  readonly mayHaveSucceeded: (identifiers: IdempotencyIdentifiers, now: number) => void
   readonly failed: (identifiers: IdempotencyIdentifiers, error: IdempotencyStorageError) => Effect.Effect<void>
   /** Asks whether the store answers, for as long as the scope; each probe by this call. */
   readonly probing: (
@@ -25,6 +28,7 @@ export interface Breaker {
 /** What is known of a part of the store that has failed and not answered since. */
 interface Circuit {
   failuresInARow: number
+  failedAt: number
   isOpen: boolean
   readonly probe: IdempotencyIdentifiers
 }
@@ -40,7 +44,7 @@ export const saysStoreIsAway = ({ applied, reason }: IdempotencyStorageError): b
 
 export const makeBreaker = (
   partOf: IdempotencyRepository.Claims["partOf"],
-  settings: Pick<Settings, "breakerThreshold" | "breakerProbeInterval">,
+  settings: Pick<Settings, "breakerThreshold" | "breakerProbeInterval" | "storageTimeout">,
   name: string
 ): Breaker => {
   /** By the part of the store; of a store without parts there is one at most. */
@@ -60,8 +64,14 @@ export const makeBreaker = (
     if (circuits.get(key)?.isOpen === false) circuits.delete(key)
   }
 
+  const mayHaveSucceeded: Breaker["mayHaveSucceeded"] = (identifiers, now) => {
+    if (circuits.size === 0) return
+    const failedAt = circuits.get(part(identifiers))?.failedAt
+    if (failedAt !== undefined && now - failedAt > 10 * settings.storageTimeout) succeeded(identifiers)
+  }
+
   const failed: Breaker["failed"] = (identifiers, error) =>
-    Effect.suspend(() => {
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
       if (!saysStoreIsAway(error)) {
         succeeded(identifiers)
         return Effect.void
@@ -69,11 +79,13 @@ export const makeBreaker = (
       const key = part(identifiers)
       const circuit = circuits.get(key) ?? {
         failuresInARow: 0,
+        failedAt: now,
         isOpen: false,
         probe: partOf === undefined ? reserved : identifiers
       }
       circuits.set(key, circuit)
       circuit.failuresInARow++
+      circuit.failedAt = now
       if (circuit.isOpen || circuit.failuresInARow < settings.breakerThreshold) return Effect.void
       circuit.isOpen = true
       return Effect.zipRight(
@@ -95,6 +107,7 @@ export const makeBreaker = (
   return {
     isOpen: (identifiers) => circuits.size > 0 && circuits.get(part(identifiers))?.isOpen === true,
     succeeded,
+    mayHaveSucceeded,
     failed,
     probing: (read) =>
       loop(

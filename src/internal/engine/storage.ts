@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyMetrics } from "../../IdempotencyMetrics.js"
 import type { IdempotencyRepository } from "../../IdempotencyRepository.js"
-import type { AnyFiber } from "../call.js"
+import { type AnyFiber, nowIn } from "../call.js"
 import * as eager from "../eager.js"
 import { type Completed, readStored } from "../protocol.js"
 import { inStorageSpan } from "../tracing.js"
@@ -139,8 +139,9 @@ export const makeStorage = (
         : deadlines.start(fiber, call, settings.attemptTimeout, onTimeout)
     }
 
-    const answered = <A>({ identifiers }: Asker, method: string, reply: A): Effect.Effect<A> => {
+    const answered = <A>(fiber: AnyFiber, { identifiers }: Asker, method: string, reply: A): Effect.Effect<A> => {
       if (claims.readCopy === undefined || !mayBeOfCopy(method, reply)) breaker.succeeded(identifiers)
+      else breaker.mayHaveSucceeded(identifiers, nowIn(fiber))
       return Effect.succeed(reply)
     }
 
@@ -148,7 +149,7 @@ export const makeStorage = (
       Effect.withFiberRuntime((fiber) =>
         eager.matchEffect(attempt(fiber, asker, method, call), {
           onFailure: (error) => Effect.zipRight(failed(asker, method, error), Effect.fail(error)),
-          onSuccess: (reply) => answered(asker, method, reply)
+          onSuccess: (reply) => answered(fiber, asker, method, reply)
         })
       )
 
@@ -196,7 +197,7 @@ export const makeStorage = (
       eager.matchEffect(attempt(fiber, asker, method, call), {
         onFailure: (error) =>
           Effect.zipRight(failed(asker, method, error), retried(error, once(asker, method, call), onUnknown)),
-        onSuccess: (reply) => answered(asker, method, reply)
+        onSuccess: (reply) => answered(fiber, asker, method, reply)
       })
 
     /** Made once for each, while nothing but the same is said: an error is most of what a refused call costs. */

@@ -105,6 +105,8 @@ class OneMember<Request, Reply> implements Member {
   }
 
   onReply(raw: unknown, confirmation: Confirmation | undefined): void {
+    // What is given up was measured.
+    if (this.givenUp && confirmation === undefined) return
     const { otherwise, verb } = this.terms
     try {
       const reply = verb.decode(memberOf(raw))

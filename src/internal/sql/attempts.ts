@@ -13,8 +13,11 @@ import type { IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import type { ClaimReply, Driver } from "../protocol.js"
 import type { Tokens } from "../tokens.js"
-import { answeredWithin, endTimeout } from "./connections.js"
+import { answeredWithin, BeginFailure, endTimeout, runAlone } from "./connections.js"
+import { isBusy } from "./errors.js"
 import { Trouble } from "./inTransaction.js"
+import type { Run } from "./records.js"
+import type { Dialect } from "./table.js"
 
 type Request = IdempotencyTransactions.Request
 
@@ -28,13 +31,12 @@ export interface Counted {
 export interface Attempts {
   /** Nothing where the request does not ask for it. */
   readonly of: (request: Request) => Counted | undefined
-  /** Outside of a transaction. SQLite is waited for, as another process has it, for so many milliseconds. */
+  /** Outside of a transaction. Where another process has SQLite to itself, none can begin. */
   readonly claim: (
     connection: Connection,
     request: Request,
-    counted: Counted,
-    patience: number
-  ) => Effect.Effect<ClaimReply, Trouble>
+    counted: Counted
+  ) => Effect.Effect<ClaimReply, Trouble | BeginFailure>
   /** For the next to come, where the attempt has failed. The caller waits for one try. */
   readonly release: (request: Request, counted: Counted) => Effect.Effect<void>
 }
@@ -42,22 +44,31 @@ export interface Attempts {
 export interface AttemptsDependencies {
   readonly tokens: Tokens
   readonly driver: Driver
-  readonly driverOn: (connection: Connection, patience: number) => Driver
+  readonly dialect: Dialect
+  readonly driverOver: (run: Run) => Driver
   readonly scope: Scope.Scope
 }
 
 /** Until the transaction has the row, which keeps others away from then on. */
 const leaseOf = ({ storageTimeout }: Request): number => endTimeout + 3 * storageTimeout
 
-export const makeAttempts = ({ driver, driverOn, scope, tokens }: AttemptsDependencies): Attempts => ({
+export const makeAttempts = ({ dialect, driver, driverOver, scope, tokens }: AttemptsDependencies): Attempts => ({
   of: ({ countsAttempt }) => (countsAttempt ? { token: tokens.next(), mayBeStored: false } : undefined),
 
-  claim: (connection, request, counted, patience) =>
+  claim: (connection, request, counted) =>
     Effect.suspend(() => {
       const { fingerprint, identifiers, retention, storageTimeout } = request
       const was = counted.mayBeStored
       counted.mayBeStored = true
-      const claim = driverOn(connection, patience).claim(identifiers, {
+      const run = runAlone(connection, dialect)
+      const seen: { busy?: SqlError } = {}
+      const claim = driverOver((text, parameters) =>
+        Effect.tapError(run(text, parameters), (error) =>
+          Effect.sync(() => {
+            if (isBusy(error)) seen.busy = error
+          })
+        )
+      ).claim(identifiers, {
         token: counted.token,
         fingerprint,
         guarantee: "at-least-once",
@@ -66,7 +77,7 @@ export const makeAttempts = ({ driver, driverOn, scope, tokens }: AttemptsDepend
         unknownRetention: retention
       })
       return pipe(
-        answeredWithin(Math.max(patience, storageTimeout))(claim),
+        answeredWithin(storageTimeout)(claim),
         Effect.tapBoth({
           onFailure: (error) =>
             Effect.sync(() => {
@@ -77,7 +88,12 @@ export const makeAttempts = ({ driver, driverOn, scope, tokens }: AttemptsDepend
               if (_tag !== "Claimed" && _tag !== "AlreadyMine") counted.mayBeStored = was
             })
         }),
-        Effect.mapError((error) => new Trouble("claim", error._tag === "SqlError" ? error : error.cause))
+        Effect.mapError((error) => new Trouble("claim", error._tag === "SqlError" ? error : error.cause)),
+        Effect.flatMap((reply) =>
+          reply._tag === "InFlight" && seen.busy !== undefined
+            ? Effect.fail(new BeginFailure(seen.busy))
+            : Effect.succeed(reply)
+        )
       )
     }),
 

@@ -2,14 +2,17 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
+import { isIdempotencyError } from "../../IdempotencyError.js"
 import { endedWithin } from "../sleep.js"
 import { isBusy, isLockTimeout } from "./errors.js"
 import { type Run, resultOf } from "./records.js"
@@ -103,11 +106,11 @@ export const runAnywhere = (client: SqlClient.SqlClient, dialect: Dialect, patie
   }
 }
 
-/** Statements each by itself on this connection; SQLite's are tried for so many milliseconds while it is busy. */
-export const runAlone = (connection: Connection, dialect: Dialect, patience: number): Run =>
+/** Statements each by itself on this connection. */
+export const runAlone = (connection: Connection, dialect: Dialect): Run =>
   dialect !== "sqlite"
     ? runOn(connection)
-    : (text, parameters) => whileBusy(patience)(withoutBlocking(connection)(runOn(connection)(text, parameters)))
+    : (text, parameters) => withoutBlocking(connection)(runOn(connection)(text, parameters))
 
 /** A transaction that is open on a connection. */
 export interface Transaction {
@@ -205,6 +208,10 @@ const inside = <A, E, R>({ connection, depth }: Transaction, effect: Effect.Effe
 
 const nothing = Effect.succeed(undefined)
 
+/** All statements were answered, and say so. */
+const isRefusal = (cause: Cause.Cause<unknown>): boolean =>
+  Option.exists(Cause.failureOption(cause), isIdempotencyError)
+
 /**
  * Runs in a transaction of its own: rolled back unless the effect succeeds. What cannot be committed is rolled back, or
  * its connection is one that broke, which the client does not use again. `before` runs on the connection first, and no
@@ -214,7 +221,7 @@ export const ownTransaction =
   (client: SqlClient.SqlClient, dialect: Dialect, { isolation, patience }: Opening) =>
   <A, E, R>(
     body: (transaction: Transaction) => Effect.Effect<A, E, R>,
-    before: (connection: Connection) => Effect.Effect<A | undefined, E, R> = () => nothing
+    before: (connection: Connection) => Effect.Effect<A | undefined, E | BeginFailure, R> = () => nothing
   ): Effect.Effect<A, E | BeginFailure | CommitFailure, R> =>
     Effect.uninterruptibleMask((restore) => {
       const begin = (connection: Connection) => {
@@ -239,7 +246,9 @@ export const ownTransaction =
           Effect.mapError(reserve(client, scope, patience, restore), (cause) => new BeginFailure(cause)),
           (connection) =>
             Effect.flatMap(
-              Effect.onError(restore(before(connection)), () => giveBack(connection, scope)),
+              Effect.onError(restore(before(connection)), (cause) =>
+                isRefusal(cause) ? Scope.close(scope, Exit.void) : giveBack(connection, scope)
+              ),
               (answer) =>
                 answer !== undefined
                   ? Effect.as(Scope.close(scope, Exit.void), answer)

@@ -17,7 +17,6 @@ import {
   answeredWithin,
   openTransaction,
   ownTransaction,
-  runAlone,
   runAnywhere,
   runOn,
   unlessBusy,
@@ -113,10 +112,11 @@ export const makeSql = ({
       tokens,
       // Which has a time of its own.
       driver: makeSqlDriver({ ...dependencies, bounded: identity }),
-      driverOn: (connection, patience) =>
+      dialect,
+      driverOver: (run) =>
         makeSqlDriver({
           ...dependencies,
-          records: makeRecords(runAlone(connection, dialect, patience), statements),
+          records: makeRecords(run, statements),
           bounded: identity,
           claims: undefined
         }),

@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { pipe } from "effect/Function"
 import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
 import { type IdempotencyInFlightError, IdempotencyStorageError } from "../../IdempotencyError.js"
 import type { IdempotencyTransactions } from "../../IdempotencyTransactions.js"
 import { hintOf, pollDelay } from "../polling.js"
@@ -48,7 +49,10 @@ interface Committing<A> {
 /** A caller who waits for another: until when, and how often it has asked. */
 interface Waiting {
   readonly giveUpAt: number
+  readonly scope: Scope.Scope
   polls: number
+  /** Ends at the next change of the key, as far as the database tells. */
+  changed: Effect.Effect<void> | undefined
 }
 
 /** A caller's turns at the key. */
@@ -92,16 +96,13 @@ const pauseBefore = (turn: number, shortest: number): Effect.Effect<void> =>
 const waitBy =
   (changes: Changes) =>
   (request: Request, waiting: Waiting, remaining: number): Effect.Effect<void, IdempotencyInFlightError> =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      request.inFlight === "fail" || now >= waiting.giveUpAt
-        ? inFlight(request, remaining)
-        : Effect.scoped(
-            Effect.flatMap(
-              Effect.zip(pollDelay(waiting.polls++), hintOf(changes.of(request.identifiers))),
-              ([delay, changed]) => sleepUnless(Math.min(delay, remaining + 1, waiting.giveUpAt - now), changed)
-            )
-          )
-    )
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      if (request.inFlight === "fail" || now >= waiting.giveUpAt) return yield* inFlight(request, remaining)
+      waiting.changed ??= yield* Scope.extend(hintOf(changes.of(request.identifiers)), waiting.scope)
+      const delay = yield* pollDelay(waiting.polls++)
+      yield* sleepUnless(Math.min(delay, remaining + 1, waiting.giveUpAt - now), waiting.changed)
+    })
 
 /** The executions of a key that this caller leads, one after the other. */
 export type Lead = <A, E, R>(
@@ -134,12 +135,10 @@ export const makeLead = ({
     connection: Connection,
     request: Request,
     turns: Turns<A>,
-    counted: Counted,
-    left: number
-  ): Effect.Effect<Turn<A> | undefined, Failure | Trouble> =>
+    counted: Counted
+  ): Effect.Effect<Turn<A> | undefined, Failure | Trouble | BeginFailure> =>
     Effect.flatMap(
-      // SQLite's one writer is waited for as by the transaction that follows.
-      attempts.claim(connection, request, counted, dialect === "sqlite" ? left : 0),
+      attempts.claim(connection, request, counted),
       (reply): Effect.Effect<Turn<A> | undefined, Failure> => {
         switch (reply._tag) {
           case "Claimed":
@@ -230,9 +229,7 @@ export const makeLead = ({
             (ended) => turnOf(request, turns, token, ended)
           ),
         (connection) =>
-          counted === undefined
-            ? lookUp(runOn(connection), request, turns)
-            : count(connection, request, turns, counted, left)
+          counted === undefined ? lookUp(runOn(connection), request, turns) : count(connection, request, turns, counted)
       )
     })
 
@@ -293,8 +290,23 @@ export const makeLead = ({
 
   return (request, giveUpAt, body) => {
     const counted = attempts.of(request)
-    const turns = { giveUpAt, counted, tries: 0, polls: 0, committing: undefined, pending: [], lookUntil: 0 }
-    const led = lead(request, turns, body)
+    const led = Effect.scopedWith((scope) =>
+      lead(
+        request,
+        {
+          giveUpAt,
+          scope,
+          counted,
+          tries: 0,
+          polls: 0,
+          changed: undefined,
+          committing: undefined,
+          pending: [],
+          lookUntil: 0
+        },
+        body
+      )
+    )
     return counted === undefined ? led : Effect.onError(led, () => attempts.release(request, counted))
   }
 }
