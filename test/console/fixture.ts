@@ -161,9 +161,10 @@ export interface Answer {
 
 export type Handler = (request: Request) => Promise<Response>
 
+/** Whoever is interrupted goes away, like a browser. */
 const answerOf = (handler: Handler, request: Request): Effect.Effect<Answer> =>
-  Effect.promise(async () => {
-    const response = await handler(request)
+  Effect.promise(async (signal) => {
+    const response = await handler(new Request(request, { signal }))
     return { status: response.status, headers: response.headers, text: await response.text() }
   })
 

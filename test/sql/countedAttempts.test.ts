@@ -2,6 +2,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
+import { SqliteClient } from "@effect/sql-sqlite-node"
 import { expect, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -9,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { pipe } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { IdempotentConsumer } from "../../src/consumer.js"
 import type { Idempotency } from "../../src/Idempotency.js"
@@ -124,7 +126,7 @@ suite("Postgres", pgClient.pipe(Layer.provide(Postgres.layer)))
 suite("MariaDB", mysqlClient.pipe(Layer.provide(Mariadb.layer)))
 suite("SQLite", sqliteClient.pipe(Layer.provide(SqliteFile.layer)))
 
-layer(engine.pipe(Layer.provideMerge(sqliteClient), Layer.provide(SqliteFile.layer)), {
+layer(engine.pipe(Layer.provideMerge(sqliteClient), Layer.provideMerge(SqliteFile.layer)), {
   excludeTestServices: true,
   timeout: 60_000
 })("SQLite's one connection", (it) => {
@@ -139,6 +141,27 @@ layer(engine.pipe(Layer.provideMerge(sqliteClient), Layer.provide(SqliteFile.lay
       const ends = yield* Effect.all([delivered("x"), delivered("y")], { concurrency: 2 })
       const poisoned = (attempt: number) => ({ _tag: "MessagePoisonedError", attempt })
       for (const each of ends) expect(each).toMatchObject(["no", "no", poisoned(3), poisoned(4)])
+    })
+  )
+
+  it.scoped("is free for others while another process writes, and the attempt is made once that has ended", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const filename = yield* SqliteFile
+      const other = Context.get(yield* Layer.build(SqliteClient.layer({ filename })), SqlClient.SqlClient)
+      const written = yield* Effect.makeLatch(false)
+      const writing = Effect.zipRight(
+        other`CREATE TABLE IF NOT EXISTS others (id INTEGER)`,
+        Effect.zipRight(written.open, Effect.sleep("1500 millis"))
+      )
+      const held = yield* Effect.fork(other.withTransaction(writing))
+      yield* written.await
+      const attempt = yield* Effect.fork(attempted(requestOf(freshIds(), { inFlight: "fail" })))
+      yield* Effect.sleep("100 millis")
+      const [waited] = yield* Effect.timed(sql`SELECT 1`)
+      expect(Duration.toMillis(waited)).toBeLessThan(800)
+      expect(yield* Fiber.poll(held)).toEqual(Option.none())
+      expect(yield* Fiber.join(attempt)).toEqual({ ran: 1, recorded: 1 })
     })
   )
 
