@@ -29,7 +29,7 @@ export default defineConfig({
     include: process.env["PROOF"] === "1" ? ["test/**/*.{test,proof}.ts"] : ["test/**/*.test.ts"],
     // A worker loads its modules once, not once for each file: that took a third of all the time.
     isolate: false,
-    setupFiles: [source("./test/support/ownMethods.ts")],
+    setupFiles: [source("./test/support/ownMethods.ts"), source("./test/support/eventLoop.ts")],
     sequence: { sequencer: LongestFirst },
     // Much of what takes time here is waiting for servers.
     maxWorkers: workers,
