@@ -18,8 +18,9 @@ import type { IdempotencyResult } from "./withIdempotency.js"
  * `name` has 1–255 characters, no lone surrogates, and is used once per run: a second finished or running step of that
  * name is an `IdempotencyValidationError`, as is a step after the hundredth; nothing runs then. A recorded step that
  * cannot be decoded is an `IdempotencyResultUnavailableError`. The result is JSON by type, or has a `success` schema. A
- * result that cannot be recorded (the store fails, or the steps of a key exceed 256 Ki characters) is given and logged: that
- * step is then at-least-once. Where nothing is claimed (no key, `strategy: "optimistic"`, a degraded run) steps just run.
+ * result that cannot be recorded (the store fails, or the steps of a key exceed 256 Ki characters) is given and logged:
+ * that step is then at-least-once. Where nothing is claimed (no key, `strategy: "optimistic"`, a degraded run) steps just
+ * run.
  *
  * After: Brandur Leach, "Implementing Stripe-like Idempotency Keys in Postgres" (2017), recovery points.
  *

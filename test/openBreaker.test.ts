@@ -1,4 +1,4 @@
-/** While the circuit breaker is open: what is known of a key without its store is replayed, all else is refused. */
+/** The circuit breaker of a store that copies stand before: when it opens, and what is answered while it is open. */
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -10,6 +10,7 @@ import * as TestClock from "effect/TestClock"
 import {
   Idempotency,
   IdempotencyDomainService,
+  type IdempotencyEngineOptions,
   IdempotencyMetrics,
   IdempotencyRepository,
   ResultCipher,
@@ -41,6 +42,14 @@ const stores: Readonly<Record<string, (durable: WatchedStore) => Layer.Layer<Ide
   "a local cache before encryption": ({ layer }) => cached(encrypted(layer))
 }
 
+const engineOver = (
+  store: Layer.Layer<IdempotencyRepository>,
+  settings: Pick<IdempotencyEngineOptions, "breakerThreshold" | "breakerProbeInterval">
+) =>
+  Idempotency.layerWith({ ...settings, retry: Schedule.stop }).pipe(
+    Layer.provide([store, IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
+  )
+
 const fingerprint = "request"
 
 /** Each copy after a failure of the store: whether the store answers, no copy tells. */
@@ -50,11 +59,9 @@ describe("beside copies the circuit breaker", () => {
   for (const [name, storeOf] of Object.entries(stores)) {
     it.scoped(`opens as without them: ${name}`, () => {
       const durable = makeWatchedStore()
-      const engine = Idempotency.layerWith({ breakerThreshold: threshold, retry: Schedule.stop }).pipe(
-        Layer.provide([storeOf(durable), IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
-      )
-      const call = (key: string, fingerprint = "request") =>
-        Effect.succeed(key).pipe(withIdempotencyOutcome("pay", key, { fingerprint }))
+      const engine = engineOver(storeOf(durable), { breakerThreshold: threshold })
+      const call = (key: string, of = fingerprint) =>
+        Effect.succeed(key).pipe(withIdempotencyOutcome("pay", key, { fingerprint: of }))
       return Effect.gen(function* () {
         yield* call("copied")
         yield* meanwhile
@@ -74,17 +81,14 @@ describe("beside copies the circuit breaker", () => {
 
   it.scoped("forgets failures that are long ago, as the store may have answered since", () => {
     const durable = makeWatchedStore()
-    const engine = Idempotency.layerWith({ breakerThreshold: 2, retry: Schedule.stop }).pipe(
-      Layer.provide([tiered(durable), IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
-    )
+    const engine = engineOver(tiered(durable), { breakerThreshold: 2 })
     const call = (key: string) =>
-      Effect.succeed(key).pipe(withIdempotencyOutcome("pay", key, { fingerprint: "f", onStorageFailure: "fail" }))
+      Effect.succeed(key).pipe(withIdempotencyOutcome("pay", key, { fingerprint, onStorageFailure: "fail" }))
     return Effect.gen(function* () {
       yield* call("copied")
       yield* meanwhile
       for (const key of ["one", "two"]) {
-        yield* TestClock.adjust("8 seconds")
-        yield* TestClock.adjust("8 seconds")
+        yield* TestClock.adjust("16 seconds")
         expect(yield* call("copied")).toMatchObject({ _tag: "Replayed" })
         durable.health = "failing"
         yield* Effect.flip(call(key))
@@ -100,12 +104,9 @@ describe("beside copies the circuit breaker", () => {
     const durable = makeWatchedStore()
     const parts = IdempotencyRepository.make({ ...durable.driver, partOf: () => "node" })
     const store = cached(Layer.effect(IdempotencyRepository, Effect.orDie(parts)))
-    const settings = { breakerThreshold: 1, breakerProbeInterval: "10 seconds", retry: Schedule.stop } as const
-    const engine = Idempotency.layerWith(settings).pipe(
-      Layer.provide([store, IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
-    )
+    const engine = engineOver(store, { breakerThreshold: 1, breakerProbeInterval: "10 seconds" })
     const call = (key: string, body: Effect.Effect<unknown> = Effect.void) =>
-      body.pipe(withIdempotencyOutcome("pay", key, { success: Schema.Unknown, fingerprint: "f" }))
+      body.pipe(withIdempotencyOutcome("pay", key, { success: Schema.Unknown, fingerprint }))
     const becomes = (health: WatchedStore["health"]) =>
       Effect.sync(() => {
         durable.health = health
@@ -134,9 +135,7 @@ describe("with the circuit breaker open", () => {
   for (const [name, storeOf] of Object.entries(stores)) {
     it.scoped(`copies in ${name} are replayed, and nothing else`, () => {
       const durable = makeWatchedStore()
-      const engine = Idempotency.layerWith({ breakerThreshold: 1, retry: Schedule.stop }).pipe(
-        Layer.provide([storeOf(durable), IdempotencyDomainService.layer, IdempotencyMetrics.layerNoop])
-      )
+      const engine = engineOver(storeOf(durable), { breakerThreshold: 1 })
       let runs = 0
       const call = (key: string, options: { readonly strategy?: "optimistic"; readonly fingerprint?: string } = {}) =>
         Effect.sync(() => ++runs).pipe(withIdempotencyOutcome("pay", key, { fingerprint, ...options }))

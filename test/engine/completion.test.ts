@@ -42,6 +42,9 @@ const Dying = Schema.transform(Schema.String, Schema.String, {
   }
 })
 
+const encodedBy = (encode: (text: string) => Effect.Effect<string>) =>
+  Schema.transformOrFail(Schema.String, Schema.String, { strict: true, decode: Effect.succeed, encode })
+
 describe("a result that cannot be recorded is completed as unavailable", () => {
   const results: ReadonlyArray<
     readonly [what: string, value: unknown, options?: { readonly [name: string]: unknown }]
@@ -354,11 +357,7 @@ describe("a completion without an answer goes on in the background", () => {
   it.scoped("a schema that encodes for ever is given up in the end; the effect is not run again", () =>
     Effect.gen(function* () {
       const { process, store } = yield* singleProcess()
-      const Endless = Schema.transformOrFail(Schema.String, Schema.String, {
-        strict: true,
-        decode: (text) => Effect.succeed(text),
-        encode: () => Effect.never
-      })
+      const Endless = encodedBy(() => Effect.never)
       const body = counting(Effect.succeed("paid"))
       const call = process.run(untyped(body.effect, operation, key, { success: Endless }))
       expect(yield* within("40 seconds")(call)).toMatchObject({ _tag: "Executed", value: "paid" })
@@ -372,11 +371,7 @@ describe("a completion without an answer goes on in the background", () => {
   it.scoped("an encoding that takes its time is not cut short by an interruption: the result is recorded", () =>
     Effect.gen(function* () {
       const { process, store } = yield* singleProcess()
-      const Slow = Schema.transformOrFail(Schema.String, Schema.String, {
-        strict: true,
-        decode: (text) => Effect.succeed(text),
-        encode: (text) => Effect.delay(Effect.succeed(text), "5 seconds")
-      })
+      const Slow = encodedBy((text) => Effect.delay(Effect.succeed(text), "5 seconds"))
       const call = () => process.run(untyped(Effect.succeed("paid"), operation, key, { success: Slow }))
       const first = yield* Effect.fork(call())
       yield* TestClock.adjust("1 second")

@@ -1,4 +1,7 @@
-/** Clocks for what a `TestClock` cannot show: a process that is paused, a clock that is set back, and how long its timers are. */
+/**
+ * Clocks for what a `TestClock` cannot show: a process that is paused, a clock that is set back, and how long its timers
+ * are.
+ */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -25,31 +28,26 @@ const around = (
   })
 }
 
+/** Runs with what moves the clock, and no timer with it. */
+const withShifts =
+  (sign: 1 | -1) =>
+  <A, E, R>(
+    use: (shift: (duration: Duration.DurationInput) => Effect.Effect<void>) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> =>
+    Effect.clockWith((clock) => {
+      let shifted = 0
+      const shift = (duration: Duration.DurationInput) =>
+        Effect.sync(() => {
+          shifted += sign * Duration.toMillis(duration)
+        })
+      return Effect.withClock(use(shift), around(clock, { offset: () => shifted }))
+    })
+
 /** Runs with a `pause`: time passes, and no timer fires meanwhile, as when the event loop is blocked. */
-export const withPauses = <A, E, R>(
-  use: (pause: (duration: Duration.DurationInput) => Effect.Effect<void>) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> =>
-  Effect.clockWith((clock) => {
-    let paused = 0
-    const pause = (duration: Duration.DurationInput) =>
-      Effect.sync(() => {
-        paused += Duration.toMillis(duration)
-      })
-    return Effect.withClock(use(pause), around(clock, { offset: () => paused }))
-  })
+export const withPauses = withShifts(1)
 
 /** Runs with a `setBack`: it is earlier by so much, and timers fire as if nothing had happened. */
-export const withSetBacks = <A, E, R>(
-  use: (setBack: (duration: Duration.DurationInput) => Effect.Effect<void>) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> =>
-  Effect.clockWith((clock) => {
-    let offset = 0
-    const setBack = (duration: Duration.DurationInput) =>
-      Effect.sync(() => {
-        offset -= Duration.toMillis(duration)
-      })
-    return Effect.withClock(use(setBack), around(clock, { offset: () => offset }))
-  })
+export const withSetBacks = withShifts(-1)
 
 /** Runs with a record of how long every timer is. */
 export const withTimers = <A, E, R>(

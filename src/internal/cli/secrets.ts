@@ -4,6 +4,8 @@ const hidden = "***"
 
 /** What stands between the name and the host of a URL. */
 const userInfo = /([a-z][a-z\d+.-]*:\/\/)([^\s/?#'"]*)@/gi
+/** The same in a text that is a URL, where what should be percent-encoded is not. */
+const wholeUserInfo = /^([^:/?#]+:\/\/)(.*)@/gs
 const secretParameter = /([?&](?:pass(?:word|wd)?|auth|sslpassword)=)([^\s&#'"]*)/gi
 
 /** As it is meant; as it is written, where it is not percent-encoded. */
@@ -18,13 +20,10 @@ export const decoded = (text: string): string => {
 /** Shorter ones would be found within other words. */
 const shortest = 4
 
-/** The same of a text that is a URL, where what should be percent-encoded is not. */
-const wholeUserInfo = /^([^:/?#]+:\/\/)(.*)@/s
-
 /** The passwords in these texts, as they are written there and as they are meant. */
 export const passwordsIn = (texts: ReadonlyArray<string>): ReadonlyArray<string> => {
   const found = texts.flatMap((text) => [
-    ...[...text.matchAll(userInfo), ...text.matchAll(new RegExp(wholeUserInfo, "gs"))].flatMap(([, , user = ""]) =>
+    ...[...text.matchAll(userInfo), ...text.matchAll(wholeUserInfo)].flatMap(([, , user = ""]) =>
       user.includes(":") ? [user.replace(/^[^:]*:/, "")] : []
     ),
     ...[...text.matchAll(secretParameter)].map(([, , password = ""]) => password)

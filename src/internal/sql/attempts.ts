@@ -76,25 +76,20 @@ export const makeAttempts = ({ dialect, driver, driverOver, scope, tokens }: Att
         retention,
         unknownRetention: retention
       })
-      return pipe(
-        answeredWithin(storageTimeout)(claim),
-        Effect.tapBoth({
-          onFailure: (error) =>
-            Effect.sync(() => {
-              if (error._tag === "IdempotencyStorageError" && error.applied === "no") counted.mayBeStored = was
-            }),
-          onSuccess: ({ _tag }) =>
-            Effect.sync(() => {
-              if (_tag !== "Claimed" && _tag !== "AlreadyMine") counted.mayBeStored = was
-            })
-        }),
-        Effect.mapError((error) => new Trouble("claim", error._tag === "SqlError" ? error : error.cause)),
-        Effect.flatMap((reply) =>
-          reply._tag === "InFlight" && seen.busy !== undefined
+      return Effect.matchEffect(answeredWithin(storageTimeout)(claim), {
+        onFailure: (error) => {
+          if (error._tag === "SqlError") return Effect.fail(new Trouble("claim", error))
+          if (error.applied === "no") counted.mayBeStored = was
+          return Effect.fail(new Trouble("claim", error.cause))
+        },
+        onSuccess: (reply): Effect.Effect<ClaimReply, BeginFailure> => {
+          if (reply._tag === "Claimed" || reply._tag === "AlreadyMine") return Effect.succeed(reply)
+          counted.mayBeStored = was
+          return reply._tag === "InFlight" && seen.busy !== undefined
             ? Effect.fail(new BeginFailure(seen.busy))
             : Effect.succeed(reply)
-        )
-      )
+        }
+      })
     }),
 
   release: (request, { mayBeStored, token }) => {

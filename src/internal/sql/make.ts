@@ -108,18 +108,13 @@ export const makeSql = ({
       list: makeList(run, dialect, table)
     }
     const tokens = makeTokens()
+    // What attempts ask for has a time of its own.
+    const unbounded: DriverDependencies = { ...dependencies, bounded: identity }
     const attempts = makeAttempts({
       tokens,
-      // Which has a time of its own.
-      driver: makeSqlDriver({ ...dependencies, bounded: identity }),
+      driver: makeSqlDriver(unbounded),
       dialect,
-      driverOver: (run) =>
-        makeSqlDriver({
-          ...dependencies,
-          records: makeRecords(run, statements),
-          bounded: identity,
-          claims: undefined
-        }),
+      driverOver: (run) => makeSqlDriver({ ...unbounded, records: makeRecords(run, statements), claims: undefined }),
       scope: yield* Effect.scope
     })
     const transactions = makeTransactions({ client, dialect, statements, changes, tokens, attempts })

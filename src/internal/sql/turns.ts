@@ -46,17 +46,16 @@ interface Committing<A> {
   readonly attempt: number
 }
 
-/** A caller who waits for another: until when, and how often it has asked. */
-interface Waiting {
+/** A caller's turns at the key. */
+interface Turns<A> {
+  /** Until when others are waited for. */
   readonly giveUpAt: number
-  readonly scope: Scope.Scope
+  /** How often it has asked for a key that another has. */
   polls: number
   /** Ends at the next change of the key, as far as the database tells. */
   changed: Effect.Effect<void> | undefined
-}
-
-/** A caller's turns at the key. */
-interface Turns<A> extends Waiting {
+  /** Of the subscription to changes. */
+  readonly scope: Scope.Scope
   readonly counted: Counted | undefined
   tries: number
   /** What the last transaction was about to commit. */
@@ -92,18 +91,6 @@ const triesWithoutDatabase = 4
 const pauseBefore = (turn: number, shortest: number): Effect.Effect<void> =>
   Effect.flatMap(Random.nextRange(0.5, 1), (jitter) => Effect.sleep(Math.min(500, shortest * 2 ** turn) * jitter))
 
-/** Waits for an execution outside a transaction, with none open. */
-const waitBy =
-  (changes: Changes) =>
-  (request: Request, waiting: Waiting, remaining: number): Effect.Effect<void, IdempotencyInFlightError> =>
-    Effect.gen(function* () {
-      const now = yield* Clock.currentTimeMillis
-      if (request.inFlight === "fail" || now >= waiting.giveUpAt) return yield* inFlight(request, remaining)
-      waiting.changed ??= yield* Scope.extend(hintOf(changes.of(request.identifiers)), waiting.scope)
-      const delay = yield* pollDelay(waiting.polls++)
-      yield* sleepUnless(Math.min(delay, remaining + 1, waiting.giveUpAt - now), waiting.changed)
-    })
-
 /** The executions of a key that this caller leads, one after the other. */
 export type Lead = <A, E, R>(
   request: Request,
@@ -120,7 +107,19 @@ export const makeLead = ({
   statements,
   tokens
 }: TurnsDependencies): Lead => {
-  const wait = waitBy(changes)
+  /** Waits for an execution outside a transaction, with none open. */
+  const wait = <A>(
+    request: Request,
+    turns: Turns<A>,
+    remaining: number
+  ): Effect.Effect<void, IdempotencyInFlightError> =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      if (request.inFlight === "fail" || now >= turns.giveUpAt) return yield* inFlight(request, remaining)
+      turns.changed ??= yield* Scope.extend(hintOf(changes.of(request.identifiers)), turns.scope)
+      const delay = yield* pollDelay(turns.polls++)
+      yield* sleepUnless(Math.min(delay, remaining + 1, turns.giveUpAt - now), turns.changed)
+    })
 
   /** What is recorded: perhaps by this caller. */
   const settled = <A>(request: Request, turns: Turns<A>, record: Completed): Effect.Effect<Turn<A>, Failure> => {
