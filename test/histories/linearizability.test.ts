@@ -153,6 +153,26 @@ describe("the checker", () => {
     expect(verdict(6).visited).toBeLessThan(50_000)
   })
 
+  it("is not lost among calls without an answer of which one explains the rest", () => {
+    const open = Array.from({ length: 12 }, (_, n): ReadonlyArray<Line> => {
+      const token = `open ${n}`
+      return [
+        [claim(token), 2 * n],
+        [n % 2 === 0 ? complete(token) : release(token), 2 * n + 1]
+      ]
+    }).flat()
+    const reads = Array.from(
+      { length: 4 },
+      (_, n): ReadonlyArray<Line> => [
+        [read, 100 + n, 140 + n, undefined],
+        [read, 104 + n, 150 + n, processing("the one", 120, 220)]
+      ]
+    ).flat()
+    const verdict = verdictOf([...open, [claim("the one"), 50], ...reads])
+    expect(verdict).toMatchObject({ _tag: "Linearizable" })
+    expect(verdict.visited).toBeLessThan(500)
+  })
+
   it("ends quickly on 8 callers who contend for one key, and the more quickly for what it remembers", () => {
     const rounds = Array.from({ length: 25 }, (_, round) =>
       Array.from(

@@ -199,6 +199,28 @@ const reportOf = (search: Search, longest: Order): string => {
   ].join("\n")
 }
 
+/**
+ * The orders to go on from, the cheapest first: what is left to be explained, and what was not answered and took effect
+ * all the same. Else the search loses itself in the ways in which many such calls may follow each other, where few of
+ * them explain the rest. Of those that cost the same, the last one comes first.
+ */
+class Pending {
+  readonly #byCost: Array<Array<Order>> = []
+
+  constructor(readonly answers: number) {}
+
+  push(order: Order): void {
+    const cost = this.answers - lengthOf(order) + order.open.length
+    const same = this.#byCost[cost]
+    if (same === undefined) this.#byCost[cost] = [order]
+    else same.push(order)
+  }
+
+  pop(): Order | undefined {
+    return this.#byCost.find((orders) => orders !== undefined && orders.length > 0)?.pop()
+  }
+}
+
 /** The orders that were met: one is of no use if another leaves the same, and more of what was not answered. */
 class Visited {
   readonly #met = new Map<string, Array<Order>>()
@@ -230,7 +252,8 @@ export const check = (history: History, { maxVisited }: Bound = defaultBound): V
     last: undefined
   }
   const visited = new Visited()
-  const pending = [start]
+  const pending = new Pending(search.answered.length)
+  pending.push(start)
   let longest = start
   for (let order = pending.pop(); order !== undefined; order = pending.pop()) {
     if (search.isComplete(order)) return { _tag: "Linearizable", visited: visited.count }
@@ -238,12 +261,9 @@ export const check = (history: History, { maxVisited }: Bound = defaultBound): V
     if (visited.count > maxVisited) {
       return { _tag: "Exhausted", visited: visited.count, report: reportOf(search, longest) }
     }
-    pending.push(
-      ...search
-        .longer(order)
-        .toReversed()
-        .filter((longer) => visited.isNew(longer))
-    )
+    for (const longer of search.longer(order).toReversed()) {
+      if (visited.isNew(longer)) pending.push(longer)
+    }
   }
   return { _tag: "Violation", visited: visited.count, report: reportOf(search, longest) }
 }
