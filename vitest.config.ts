@@ -35,6 +35,8 @@ export default defineConfig({
     maxWorkers: workers,
     // One that is idle is not ended before the others: two ways to end it meet at times, and fail the run.
     minWorkers: workers,
+    // Fibers live shortly, and those that a small young generation lets grow old cost most.
+    poolOptions: { forks: { execArgv: ["--max-semi-space-size=64"] } },
     testTimeout: 30_000,
     hookTimeout: 120_000,
     coverage: {

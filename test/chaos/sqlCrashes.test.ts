@@ -22,17 +22,19 @@ import { sqlWorker } from "../support/sqlWorkers.js"
 import { tcpProxy } from "../support/tcpProxy.js"
 import { ledger } from "../support/workers.js"
 
+/** How many keys there are, and how often each of two processes is killed among them. */
+const { kills, placed } = isProof ? { kills: 3, placed: 200 } : { kills: 1, placed: 100 }
+
 layer(Postgres.layer, { excludeTestServices: true, timeout: 60_000 })("on one Postgres", (it) => {
   it.scoped(
-    "2 processes, killed 6 times among 200 keys: one row each, and no session is left",
+    `2 processes, killed ${2 * kills} times among ${placed} keys: one row each, and no session is left`,
     () =>
       Effect.gen(function* () {
         yield* tables
         const { url } = yield* Postgres
         const book = yield* ledger
-        const keys = yield* keysOf(200)
+        const keys = yield* keysOf(placed)
         const { add, notes } = makeNotes()
-        const kills = 3
         /** A process at a time, until each key has answered one of them. */
         const survivor = Effect.gen(function* () {
           const open = new Set<string>(keys)

@@ -11,7 +11,7 @@ const { advance, clock } = makeManualClock()
 repositoryContract(
   "memory with a capacity",
   Layer.merge(MemoryIdempotencyRepository.layerWith({ capacity: 50_000 }), Layer.setClock(clock)),
-  { advance, modelRuns: isProof ? 1_000 : 400 }
+  { advance, modelRuns: isProof ? 1_000 : 200 }
 )
 
 repositoryContract("memory on the live clock", MemoryIdempotencyRepository.layer)

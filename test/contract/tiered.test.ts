@@ -21,7 +21,7 @@ const tieredTime = makeManualClock()
 repositoryContract(
   "memory before memory, at length",
   Layer.merge(memoryBeforeMemory, Layer.setClock(tieredTime.clock)),
-  { advance: tieredTime.advance, modelRuns: isProof ? 500 : 100 }
+  { advance: tieredTime.advance, modelRuns: isProof ? 500 : 50 }
 )
 
 repositoryContract("a local cache before memory", localCache, { advance: TestClock.adjust, modelRuns: 10 })
@@ -30,5 +30,5 @@ const cachedTime = makeManualClock()
 repositoryContract(
   "a local cache before memory, at length",
   Layer.merge(localCache, Layer.setClock(cachedTime.clock)),
-  { advance: cachedTime.advance, modelRuns: isProof ? 500 : 100 }
+  { advance: cachedTime.advance, modelRuns: isProof ? 500 : 50 }
 )
