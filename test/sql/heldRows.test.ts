@@ -10,8 +10,8 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type { IdempotencyIdentifiers } from "../../src/IdempotencyIdentifiers.js"
-import { withIdempotency } from "../../src/index.js"
-import { layerSql, SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
+import { Idempotency, IdempotencyDomainService, withIdempotency } from "../../src/index.js"
+import { SqlIdempotencyRepository, withIdempotentTransaction } from "../../src/sql.js"
 import { RecordingMetrics } from "../../src/testing.js"
 import { Mariadb, Postgres, pgClientOf } from "../support/databases.js"
 import {
@@ -124,7 +124,10 @@ const suite = <I, S extends { readonly url: string }>(
         yield* setup
         const { url } = yield* tag
         const { idempotencyKey } = freshIds()
-        const engine = Layer.fresh(layerSql()).pipe(
+        // A machine that is slow to answer is not what this is about: no attempt is to time out.
+        const engine = Layer.fresh(Idempotency.layerWith({ storageTimeout: "15 seconds" })).pipe(
+          Layer.provideMerge(Layer.fresh(SqlIdempotencyRepository.layer)),
+          Layer.provideMerge(IdempotencyDomainService.layer),
           Layer.provideMerge(Layer.fresh(clientOf(url))),
           Layer.provideMerge(RecordingMetrics.layer)
         )
