@@ -106,7 +106,7 @@ layer(server, { excludeTestServices: true, timeout: 60_000 })("a transaction on 
       return yield* Ref.get(runs)
     })
 
-  /** One key after the other, each with connections of its own, on a busy machine. */
+  /** One key after the other, each with a connection that is lost, on a busy machine. */
   const longest = 10_000 + keys * 1000
 
   it.scoped(

@@ -4,7 +4,7 @@ import { Cluster, Redis } from "ioredis"
 import { Redis as Redis6 } from "ioredis-6"
 import { RedisIdempotencyRepository } from "../../src/redis/RedisIdempotencyRepository.js"
 import { repositoryContract } from "../../src/testing.js"
-import { isProof } from "../support/proof.js"
+import { liveModelRuns } from "../support/proof.js"
 import { ClusterRedis, StandaloneRedis, scopedClient } from "../support/redisServers.js"
 
 /** A loaded machine may be slow to answer, which is not what this suite is about. */
@@ -34,7 +34,7 @@ const onCluster = Layer.unwrapScoped(
   })
 ).pipe(Layer.provide(ClusterRedis.layer))
 
-const options = { timeout: "90 seconds", modelRuns: isProof ? 30 : 10 } as const
+const options = { timeout: "90 seconds", modelRuns: liveModelRuns } as const
 
 repositoryContract("Redis, ioredis 5", onStandalone, options)
 repositoryContract("Redis, ioredis 6", onStandalone6, options)

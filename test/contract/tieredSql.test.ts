@@ -5,7 +5,7 @@ import { RedisIdempotencyRepository } from "../../src/redis/RedisIdempotencyRepo
 import { SqlIdempotencyRepository } from "../../src/sql/SqlIdempotencyRepository.js"
 import { repositoryContract } from "../../src/testing.js"
 import { Postgres, pgClient, SqliteFile, sqliteClient } from "../support/databases.js"
-import { isProof } from "../support/proof.js"
+import { liveModelRuns } from "../support/proof.js"
 import { StandaloneRedis } from "../support/redisServers.js"
 
 /** A loaded machine may be slow to answer, which is not what this suite is about. */
@@ -34,7 +34,7 @@ const memoryBeforeSqlite = TieredIdempotencyRepository.layerWith({
   ...patientTiers
 })
 
-const options = { timeout: "90 seconds", modelRuns: isProof ? 30 : 10 } as const
+const options = { timeout: "90 seconds", modelRuns: liveModelRuns } as const
 
 repositoryContract("Redis before Postgres", redisBeforePostgres, options)
 repositoryContract("memory before SQLite", memoryBeforeSqlite, options)

@@ -205,7 +205,7 @@ const reportOf = (search: Search, longest: Order): string => {
  * them explain the rest. Of those that cost the same, the last one comes first.
  */
 class Pending {
-  readonly #byCost: Array<Array<Order>> = []
+  readonly #byCost: Array<Array<Order> | undefined> = []
 
   constructor(readonly answers: number) {}
 

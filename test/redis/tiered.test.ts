@@ -12,7 +12,7 @@ import {
   type TieredIdempotencyRepositoryOptions
 } from "../../src/TieredIdempotencyRepository.js"
 import { repositoryContract } from "../../src/testing.js"
-import { isProof } from "../support/proof.js"
+import { liveModelRuns } from "../support/proof.js"
 import { type RedisServer, StandaloneRedis, standalone } from "../support/redisServers.js"
 import { claimBy, completeBy, ids, makeWatchedStore, type WatchedStore } from "../support/watchedStore.js"
 
@@ -44,7 +44,7 @@ repositoryContract(
   Layer.unwrapEffect(Effect.map(StandaloneRedis, (server) => redisBefore(server, makeWatchedStore(), patient))).pipe(
     Layer.provide(StandaloneRedis.layer)
   ),
-  { timeout: "90 seconds", modelRuns: isProof ? 30 : 10 }
+  { timeout: "90 seconds", modelRuns: liveModelRuns }
 )
 
 const settled = { _tag: "Settled", record: { outcome: { _tag: "Success", encoded: '"done"' } } }

@@ -26,9 +26,9 @@ export interface Line {
   readonly freshKey: () => string
 }
 
-// A loaded machine may take many seconds to connect again: tried for as long as the timeout says, however often.
+// A loaded machine may be slow to connect again: tried for as long as the timeout says, however often.
 const patient = Idempotency.layerWith({
-  storageTimeout: "1 minute",
+  storageTimeout: "10 seconds",
   retry: Schedule.spaced("50 millis"),
   breakerThreshold: 1000
 })
