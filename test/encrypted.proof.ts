@@ -25,7 +25,7 @@ describe("the contract, over encryption", () => {
     }
     it.effect(
       "random operations agree with the model",
-      () => agreesWithModel(TestClock.adjust, { runs: 300, seed: undefined, timeLimit: 60_000 }),
+      () => agreesWithModel(TestClock.adjust, { runs: 300, seed: undefined, timeout: 15_000 }),
       90_000
     )
   })

@@ -33,7 +33,7 @@ const encrypted = IdempotencyRepository.layerEncrypted().pipe(
 describe("the contract, in its short form", () => {
   withLayer(encrypted)((it) => {
     it.effect("random operations agree with the model", () =>
-      agreesWithModel(TestClock.adjust, { runs: 10, seed: undefined, timeLimit: 60_000 })
+      agreesWithModel(TestClock.adjust, { runs: 10, seed: undefined, timeout: 15_000 })
     )
   })
 })

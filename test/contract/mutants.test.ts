@@ -349,8 +349,8 @@ describe("the contract suite", () => {
 })
 
 describe("the model test", () => {
-  const agrees = (fault: Fault) =>
-    runOver(fault, (advance) => agreesWithModel(advance, { runs: 200, seed: 1, timeLimit: 20_000 }))
+  const agrees = (fault: Fault, timeout = 5_000) =>
+    runOver(fault, (advance) => agreesWithModel(advance, { runs: 200, seed: 1, timeout }))
 
   it.live("passes a store without a fault", () =>
     Effect.gen(function* () {
@@ -375,4 +375,12 @@ describe("the model test", () => {
       })
     )
   }
+
+  it.live("fails a store that stops answering, and prints its seed", () =>
+    Effect.gen(function* () {
+      let answered = 0
+      const exit = yield* agrees({ hangs: () => ++answered > 200 }, 250)
+      expect(Exit.isFailure(exit) ? String(exit.cause) : "no failure").toContain("seed: 1")
+    })
+  )
 })

@@ -15,6 +15,8 @@ type Transitions = Omit<typeof transition, "live">
 export interface Fault {
   readonly transitions?: Partial<Transitions>
   readonly keyOf?: (identifiers: IdempotencyIdentifiers) => string
+  /** Asked before each operation: whether it is never answered. */
+  readonly hangs?: () => boolean
   /** Reads, lets others go first, then writes. */
   readonly notAtomic?: boolean
   /** A lease ends by the clock of who asked for it, and is judged by the store's. */
@@ -52,6 +54,7 @@ const makeFaultyDriver = (fault: Fault, storeNow: () => number): Driver => {
       const key = keyOf(identifiers)
       const found = stored.get(key)
       const before = found !== undefined && now < found.goesAt ? found.state : undefined
+      if (fault.hangs?.()) yield* Effect.never
       if (fault.notAtomic === true) yield* Effect.yieldNow()
       const { reply, state: sound } = next(before, now)
       const state =
