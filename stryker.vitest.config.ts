@@ -18,7 +18,7 @@ export default defineConfig({
   test: {
     include: [
       "test/Idempotency*.test.ts",
-      "test/{ResultCipher,encrypted,localCache,guarantees,wording}.test.ts",
+      "test/{ResultCipher,derivedKeys,encrypted*,errorMessages,guarantees,localCache,openBreaker,wording}.test.ts",
       "test/{engine,internal}/*.test.ts",
       "test/hostile/results.test.ts"
     ],

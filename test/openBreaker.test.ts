@@ -19,7 +19,7 @@ import {
   withIdempotencyOutcome
 } from "../src/index.js"
 import { meanwhile } from "./support/tieredStores.js"
-import { makeWatchedStore, type WatchedStore } from "./support/watchedStore.js"
+import { claimBy, ids, makeWatchedStore, type WatchedStore } from "./support/watchedStore.js"
 
 const encrypted = (repository: Layer.Layer<IdempotencyRepository>) =>
   IdempotencyRepository.layerEncrypted().pipe(
@@ -99,6 +99,37 @@ describe("beside copies the circuit breaker", () => {
       expect(durable.calls).toContain("claim")
     }).pipe(Effect.provide(engine))
   })
+
+  /** The store fails now and then, and answers in between: by this call. */
+  const answersBetween = (
+    store: (durable: WatchedStore) => Layer.Layer<IdempotencyRepository>,
+    between: Effect.Effect<unknown, unknown, Idempotency>
+  ) => {
+    const durable = makeWatchedStore()
+    const call = (key: string) =>
+      Effect.succeed(key).pipe(withIdempotency("o", key, { fingerprint, onStorageFailure: "fail" }))
+    return Effect.gen(function* () {
+      yield* call("known")
+      yield* durable.contents.claim(ids("busy"), claimBy("another"))
+      yield* meanwhile
+      for (const key of ["one", "two", "three"]) {
+        durable.health = "failing"
+        yield* Effect.flip(call(key))
+        durable.health = "sound"
+        durable.calls.splice(0)
+        yield* between
+      }
+      yield* call("new")
+      expect(durable.calls).toContain("claim")
+    }).pipe(Effect.provide(engineOver(store(durable), { breakerThreshold: 2 })))
+  }
+
+  const known = Effect.succeed("again").pipe(withIdempotency("o", "known", { fingerprint }))
+  const busy = Effect.flip(Effect.succeed("busy").pipe(withIdempotency("o", "busy", { inFlight: "fail" })))
+
+  it.scoped("counts anew after a replay that no copy can have given", () => answersBetween(({ layer }) => layer, known))
+
+  it.scoped("counts anew after what copies cannot answer: that another runs", () => answersBetween(tiered, busy))
 
   it.scoped("is not closed by one: its probe asks the store", () => {
     const durable = makeWatchedStore()

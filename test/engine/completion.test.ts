@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
+import { IdempotencyStorageError } from "../../src/IdempotencyError.js"
 import { withIdempotency, withIdempotencyOutcome } from "../../src/withIdempotency.js"
 import {
   counting,
@@ -116,6 +117,23 @@ describe("a result that cannot be recorded is completed as unavailable", () => {
       expect(yield* within("2 seconds")(call)).toMatchObject({ _tag: "Executed", value: "paid", attempt: 1 })
       expect(yield* Effect.flip(call)).toMatchObject({ _tag: "IdempotencyResultUnavailableError" })
       expect(body.runs()).toBe(1)
+    })
+  )
+})
+
+describe("a store that refuses the result, and the renewal of its lease alone", () => {
+  it.scoped("has it later: nothing is given up", () =>
+    Effect.gen(function* () {
+      const { process } = yield* singleProcess()
+      const error = new IdempotencyStorageError({ operation, method: "renew", reason: "Rejected", applied: "no" })
+      yield* process.faults.plan("complete", refused("Rejected"), 4)
+      yield* process.faults.planFor("renew", () => Effect.succeed([{ _tag: "Failed", error }]), 1)
+      const call = process.run(untyped(Effect.succeed("paid"), operation, key))
+      expect(yield* within("2 seconds")(call)).toMatchObject({ _tag: "Unprotected", value: "paid" })
+      yield* TestClock.adjust("1 minute")
+      expect(yield* call).toMatchObject({ _tag: "Replayed", value: "paid" })
+      const [claimed] = process.faults.calls("claim")
+      expect(process.faults.calls("renew")[0]?.tokens).toEqual(claimed?.tokens)
     })
   )
 })

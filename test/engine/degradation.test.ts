@@ -270,6 +270,19 @@ describe("breaker", () => {
     })
   )
 
+  it.scoped("its probe asks for one key", () =>
+    Effect.gen(function* () {
+      const { process } = yield* opened
+      yield* process.faults.heal
+      const asked: Array<number> = []
+      yield* process.faults.planFor("read", (call) =>
+        Effect.tap(call, (states) => Effect.sync(() => asked.push(states.length)))
+      )
+      yield* TestClock.adjust("1100 millis")
+      expect(asked).toEqual([1])
+    })
+  )
+
   it.scoped("stays open while the probe fails, and the probe goes on", () =>
     Effect.gen(function* () {
       const { process } = yield* opened

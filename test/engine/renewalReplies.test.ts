@@ -62,6 +62,22 @@ describe("a renewal", () => {
     })
   )
 
+  it.scoped("that found the lease lost to one who has released it claims it anew, and its owner goes on", () =>
+    Effect.gen(function* () {
+      const { process, store } = yield* singleProcess()
+      const owner = yield* Effect.fork(
+        process.run(untyped(lasting("paid", "45 seconds").effect, operation, key, atMostOnce))
+      )
+      yield* TestClock.adjust("1 second")
+      yield* store.repository.reset(ids, { force: true })
+      yield* store.claim("theirs")
+      yield* store.repository.claims.release(ids, { token: "theirs" })
+      yield* TestClock.adjust("1 minute")
+      expect(yield* ended(owner)).toMatchObject({ _tag: "Executed", value: "paid" })
+      expect(yield* process.count("recordLeaseLost")).toBe(0)
+    })
+  )
+
   it.scoped("that found it lapsed, where the steps of the claim cannot be read for now, is no loss", () =>
     Effect.gen(function* () {
       const { process } = yield* singleProcess()

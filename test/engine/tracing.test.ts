@@ -102,7 +102,11 @@ describe("a protected call in a trace", () => {
       expect(first?.links).toEqual([])
       expect(replay?.traceId).not.toBe(first?.traceId)
       expect(replay?.links).toMatchObject([
-        { _tag: "SpanLink", span: { traceId: first?.traceId, spanId: first?.spanId, sampled: true } }
+        {
+          _tag: "SpanLink",
+          span: { traceId: first?.traceId, spanId: first?.spanId, sampled: true },
+          attributes: { "idempotency.link": "execution" }
+        }
       ])
       expect(world.named("idempotency.storage.claim")[0]?.kind).toBe("client")
     })

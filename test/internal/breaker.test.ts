@@ -63,6 +63,25 @@ describe("a breaker", () => {
     })
   )
 
+  it.effect("counts anew after an answer that may be a copy's only if the failures are long ago", () =>
+    Effect.gen(function* () {
+      const longAgo = 10 * settings.storageTimeout
+      const failedAt = 3_600_000
+      yield* TestClock.setTime(failedAt)
+      for (const [after, isOpen] of [
+        [longAgo, true],
+        [longAgo + 1, false]
+      ] as const) {
+        const breaker = makeBreaker(partOf, settings, "redis")
+        yield* failing(breaker, "a-1", "Timeout", "Timeout")
+        breaker.mayHaveSucceeded(of("b-1"), failedAt + longAgo + 1)
+        breaker.mayHaveSucceeded(of("a-2"), failedAt + after)
+        yield* failing(breaker, "a-3", "Timeout")
+        expect(breaker.isOpen(of("a-1"))).toBe(isOpen)
+      }
+    })
+  )
+
   it.effect("is not opened by a row that is locked, which the store has told", () =>
     Effect.gen(function* () {
       const breaker = makeBreaker(undefined, settings, "sql")
