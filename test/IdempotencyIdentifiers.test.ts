@@ -41,9 +41,17 @@ describe("identifiers", () => {
     expect(Equal.equals(from("o", "k"), one)).toBe(true)
   })
 
+  /** The first, and what differs from it by one part. */
+  const all = [from("o", "k"), from("p", "k"), from("o", "l"), from("o", "k", "s"), from("o", "k", "t")]
+
   it("differ by any part", () => {
-    const all = [from("o", "k"), from("p", "k"), from("o", "l"), from("o", "k", "s"), from("o", "k", "t")]
     for (const [i, a] of all.entries()) for (const [j, b] of all.entries()) expect(Equal.equals(a, b)).toBe(i === j)
+    expect(new Set(all.map(Hash.hash)).size).toBe(all.length)
+  })
+
+  it("differ by any part, also where hashes collide", () => {
+    for (const [i, a] of all.entries()) for (const [j, b] of all.entries()) expect(a[Equal.symbol](b)).toBe(i === j)
+    expect(from("o", "k")[Equal.symbol]({ operation: "o", idempotencyKey: "k" })).toBe(false)
   })
 
   it("are trimmed", () => {
