@@ -270,3 +270,9 @@ export const untyped = withIdempotencyOutcome as unknown as (
   key: unknown,
   options?: { readonly [name: string]: unknown }
 ) => Effect.Effect<IdempotencyOutcome<unknown>, unknown, Idempotency>
+
+/** A caller whose own effect must not run. */
+export const following = (process: Process, options: { readonly [name: string]: unknown } = {}) => {
+  const body = counting(Effect.succeed("follower"))
+  return { runs: body.runs, call: process.run(untyped(body.effect, operation, key, options)) }
+}
