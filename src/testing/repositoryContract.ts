@@ -29,7 +29,10 @@ export interface RepositoryContractOptions {
   readonly modelRuns?: number | undefined
   /** The seed of the model test, to repeat a failure: it prints its seed. Random by default. */
   readonly seed?: number | undefined
-  /** How long a case, a random run of the model test, and the start of the layer may take: 30 seconds by default. */
+  /**
+   * How long a case, a random run of the model test, and the layer's start may take; 30 seconds by default. All runs of
+   * the model test together may take six times that.
+   */
   readonly timeout?: Duration.DurationInput | undefined
 }
 

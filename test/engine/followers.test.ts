@@ -13,6 +13,7 @@ import {
   gated,
   key,
   makeStore,
+  type Options,
   operation,
   settleDown,
   singleProcess,
@@ -20,8 +21,6 @@ import {
   untyped
 } from "../support/engineProcess.js"
 import { answeringAfter, hanging, unavailable } from "../support/faultyRepository.js"
-
-type Options = { readonly [name: string]: unknown }
 
 describe("following a leader that waits for another process", () => {
   const waitingFor = Effect.gen(function* () {

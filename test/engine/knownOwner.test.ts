@@ -3,10 +3,18 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/TestClock"
-import { counting, ended, ids, key, operation, settleDown, singleProcess, untyped } from "../support/engineProcess.js"
+import {
+  counting,
+  ended,
+  ids,
+  key,
+  type Options,
+  operation,
+  settleDown,
+  singleProcess,
+  untyped
+} from "../support/engineProcess.js"
 import { unavailable } from "../support/faultyRepository.js"
-
-type Options = { readonly [name: string]: unknown }
 
 describe("a caller that has seen another owner", () => {
   /** A caller waits for theirs, and the store has gone away. */
@@ -76,7 +84,7 @@ describe("an owner that is gone", () => {
 
 describe("a caller that has followed one who saw another owner", () => {
   /** Theirs lasts 60 seconds; a second later a follower waits behind a leader that has seen it, and the store goes away. */
-  const following = (options: Options) =>
+  const followed = (options: Options) =>
     Effect.gen(function* () {
       const { process, store } = yield* singleProcess()
       yield* store.claim("theirs", { lease: 60_000 })
@@ -91,7 +99,7 @@ describe("a caller that has followed one who saw another owner", () => {
       return { leader, follower, body }
     })
 
-  const runsAfterTheLease = ({ body, follower }: Effect.Effect.Success<ReturnType<typeof following>>) =>
+  const runsAfterTheLease = ({ body, follower }: Effect.Effect.Success<ReturnType<typeof followed>>) =>
     Effect.gen(function* () {
       yield* TestClock.adjust("38 seconds")
       expect(body.runs()).toBe(0)
@@ -105,7 +113,7 @@ describe("a caller that has followed one who saw another owner", () => {
   ] as const) {
     it.scoped(`who ${how}`, () =>
       Effect.gen(function* () {
-        const setting = yield* following(options)
+        const setting = yield* followed(options)
         yield* TestClock.adjust("20 seconds")
         expect(yield* Effect.flip(Effect.flatten(ended(setting.leader)))).toMatchObject({ _tag: tag })
         yield* runsAfterTheLease(setting)
@@ -115,7 +123,7 @@ describe("a caller that has followed one who saw another owner", () => {
 
   it.scoped("who was interrupted", () =>
     Effect.gen(function* () {
-      const setting = yield* following({})
+      const setting = yield* followed({})
       yield* Fiber.interrupt(setting.leader)
       yield* TestClock.adjust("20 seconds")
       yield* runsAfterTheLease(setting)

@@ -14,6 +14,7 @@ import {
   key,
   lasting,
   nothing,
+  type Options,
   operation,
   settleDown,
   singleProcess,
@@ -21,8 +22,6 @@ import {
   within
 } from "../support/engineProcess.js"
 import { answeringAfter } from "../support/faultyRepository.js"
-
-type Options = { readonly [name: string]: unknown }
 
 /** A leader whose effect takes 10 seconds, running for one. */
 const leading = (options: Options = {}, value: unknown = { id: "paid" }) =>

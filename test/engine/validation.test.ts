@@ -13,13 +13,12 @@ import {
   ids,
   key,
   makeStore,
+  type Options,
   operation,
   singleProcess,
   startProcess,
   untyped
 } from "../support/engineProcess.js"
-
-type Options = { readonly [name: string]: unknown }
 
 /** The error of a call that must not have run nor asked the store anything. */
 const refusalOf = (ofOperation: unknown, ofKey: unknown, options: Options = {}) =>

@@ -263,16 +263,21 @@ export const within =
 /** Lets every fiber go on until it waits; no time passes. */
 export const settleDown: Effect.Effect<void> = Effect.repeatN(TestClock.adjust(Duration.zero), 3)
 
+/** Options of which no type is known. */
+export interface Options {
+  readonly [name: string]: unknown
+}
+
 /** `withIdempotencyOutcome` for callers whose types promise nothing: JavaScript, or a cast. */
 export const untyped = withIdempotencyOutcome as unknown as (
   effect: Effect.Effect<unknown, unknown>,
   operation: unknown,
   key: unknown,
-  options?: { readonly [name: string]: unknown }
+  options?: Options
 ) => Effect.Effect<IdempotencyOutcome<unknown>, unknown, Idempotency>
 
 /** A caller whose own effect must not run. */
-export const following = (process: Process, options: { readonly [name: string]: unknown } = {}) => {
+export const following = (process: Process, options: Options = {}) => {
   const body = counting(Effect.succeed("follower"))
   return { runs: body.runs, call: process.run(untyped(body.effect, operation, key, options)) }
 }
